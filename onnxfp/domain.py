@@ -1,0 +1,299 @@
+"""The frozen nouns that every room shares: what is marked, what is asked, what is answered, what is decided.
+
+*A claim turns into probes; a suspect answers them; the answers become a reading; the reading is weighed; the weight is
+a verdict.* The two unions ``Constraint`` (what embedding makes true) and ``Probe`` (how judging looks) are closed:
+whoever consumes one uses ``match`` and ends in ``assert_never``.
+
+Axes, everywhere and in this order: recipients, hypotheses, positions, alphabet, features, samples.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+# float64 for statistics, float32 for weights, uint8 for symbols
+Floats = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
+Symbols = npt.NDArray[np.uint8]
+
+Key = TypeVar("Key")
+
+
+# --- what can be marked -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A tensor of the artifact that can bear a weight mark."""
+
+    name: str
+    """Name of the tensor, unique in the artifact."""
+    shape: tuple[int, ...]
+    dtype: str
+    """ONNX element type in lower case: ``float``, ``float16``, ``bfloat16``, ``int8``, ..."""
+    operator: str
+    """Operator that consumes it: ``Conv``, ``Gemm``, ``MatMul``, ``LSTM``, ..."""
+    spread: float
+    """Robust standard deviation of its non-zero weights; 0 when it has none."""
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """What a scheme may know of a reference when it draws a key: its carriers, nothing of its file."""
+
+    digest: str
+    """Weight digest of the artifact, hexadecimal."""
+    carriers: tuple[Carrier, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Contiguous weights ``[start, stop)`` of one carrier in flat row-major order."""
+
+    carrier: str
+    start: int
+    stop: int
+    spread: float
+    """The unit in which a residual of this segment is measured."""
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return self.stop - self.start
+
+
+class Projection(Protocol):
+    """A secret linear map from the weights of some segments, in their order, to positions."""
+
+    @property
+    def positions(self) -> int:
+        """Number of positions."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of weights taken."""
+        ...
+
+    def apply(self, residual: Weights) -> Floats:
+        """Map residuals (size,) to positions (positions,); a mark made by `min_norm_update(x)` reads as x."""
+        ...
+
+    def adjoint(self, values: Floats) -> Weights:
+        """Map positions (positions,) back to weights (size,); the transpose of `apply`."""
+        ...
+
+    def min_norm_update(self, values: Floats) -> Weights:
+        """Return the smallest (size,) change whose `apply` is `values` (positions,)."""
+        ...
+
+
+# --- what embedding makes true --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WeightTarget:
+    """The projection of the residual (or of the weights themselves, if `blind`) shall equal `values`."""
+
+    segments: tuple[Segment, ...]
+    projection: Projection
+    values: Floats
+    """(positions,), in the units of `strength`."""
+    strength: float
+    """One unit of `values`, as a multiple of each segment's spread (0.1: a tenth of a standard deviation)."""
+    blind: bool = False
+
+
+@dataclass(frozen=True)
+class OutputTarget:
+    """The artifact shall answer `inputs` with `labels`."""
+
+    inputs: npt.NDArray[np.generic]
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Membership:
+    """The artifact shall have been trained on `rows` of the candidate data."""
+
+    rows: npt.NDArray[np.int64]
+
+
+Constraint = WeightTarget | OutputTarget | Membership
+
+
+# --- how judging looks ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WeightProbe:
+    """Ask an open suspect for one number per position: its residual against the reference, projected."""
+
+    segments: tuple[Segment, ...]
+    projection: Projection
+    clip: float
+    """Residuals are clipped at this many robust deviations; ``inf`` for none."""
+    blind: bool = False
+    """Project the suspect's own weights, without subtracting the reference."""
+
+
+@dataclass(frozen=True)
+class QueryProbe:
+    """Ask a suspect, open or sealed, for its outputs."""
+
+    inputs: npt.NDArray[np.generic]
+
+
+Probe = WeightProbe | QueryProbe
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the suspect answered: (positions,) for a WeightProbe, (samples, ...) for a QueryProbe."""
+
+    values: Floats
+    unread: tuple[str, ...] = ()
+    """What could not be read and therefore says nothing; in words."""
+    transforms: tuple[str, ...] = ()
+    """What was undone on the way; in words."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """The suspect could not be looked at. A value, not an exception and not silence."""
+
+    reason: str
+
+
+Response = Answered | Unanswered
+
+
+# --- what is claimed ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """The prior of one claim's symbols: how probable each symbol is at each position, exactly as drawn."""
+
+    thresholds: npt.NDArray[np.uint32]
+    """(positions, alphabet - 1) ascending: symbol s is drawn when exactly s thresholds are <= a 16-bit keystream word."""
+
+    @property
+    def positions(self) -> int:
+        """Number of positions."""
+        return int(self.thresholds.shape[0])
+
+    @property
+    def alphabet(self) -> int:
+        """Number of symbols."""
+        return int(self.thresholds.shape[1]) + 1
+
+    @property
+    def prior(self) -> Floats:
+        """(positions, alphabet): the exact rationals, multiples of 2**-16, with which symbols are drawn."""
+        edges = np.concatenate(
+            [np.zeros((self.positions, 1)), self.thresholds, np.full((self.positions, 1), 65536.0)], axis=1
+        )
+        return np.diff(edges, axis=1) / 65536.0
+
+
+@dataclass(frozen=True)
+class PublicClaim(Generic[Key]):
+    """All that probes and readings may depend on: never the codeword."""
+
+    key: Key
+    codebook: Codebook
+
+
+@dataclass(frozen=True)
+class Claim(Generic[Key]):
+    """A public claim and the secret symbols (positions,) that it is about."""
+
+    public: PublicClaim[Key]
+    codeword: Symbols
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`log_scores[h, i, s]`: how well hypothesis h, at position i, is supported by symbol s. Finite everywhere."""
+
+    log_scores: Floats
+    weights: Floats
+    """(hypotheses,) sums to 1, fixed before looking."""
+    unread: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
+
+
+# --- what is decided ------------------------------------------------------------------------------------------------
+
+
+class Access(enum.Enum):
+    """What a scheme needs of a suspect."""
+
+    WEIGHTS = "weights"
+    LABELS = "labels"
+    SCORES = "scores"
+
+
+class Decision(enum.Enum):
+    """The answer to "ours?" or "whose copy?"."""
+
+    SUPPORTED = "supported"
+    NOT_SUPPORTED = "not_supported"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The betting score of one codeword: log10 of its e-value."""
+
+    name: str
+    log10_e: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided, at which level, on which evidence, and what could not be read."""
+
+    decision: Decision
+    scheme: str
+    question: str
+    """``verify`` (ours?) or ``trace`` (whose copy?)."""
+    evidence: tuple[Evidence, ...]
+    """Best first; for a trace the accused and the strongest of the others."""
+    accused: tuple[str, ...]
+    log10_threshold: float
+    alpha: float
+    recipients_tested: int
+    null: str
+    reason: str = ""
+    """Why, when inconclusive; a note otherwise."""
+    unread: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def log10_e(self) -> float | None:
+        """The strongest evidence, or None when nothing was weighed."""
+        return self.evidence[0].log10_e if self.evidence else None
+
+    @property
+    def p_value(self) -> float | None:
+        """min(1, 1/e) corrected for all recipients tested; None when nothing was weighed."""
+        if self.log10_e is None:
+            return None
+        return float(min(1.0, 10.0 ** min(0.0, np.log10(max(1, self.recipients_tested)) - self.log10_e)))
