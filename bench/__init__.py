@@ -1,0 +1,1 @@
+"""Benchmarks: what the numbers in the documentation were measured with."""
