@@ -147,6 +147,8 @@ class WeightProbe:
     projection: Projection
     clip: float
     """Residuals are clipped at this many robust deviations; ``inf`` for none."""
+    strength: float
+    """Amplitude of the mark that is looked for, in spreads; what is much quieter earns no further weight."""
     blind: bool = False
     """Project the suspect's own weights, without subtracting the reference."""
 
@@ -190,7 +192,7 @@ class Codebook:
     """The prior of one claim's symbols: how probable each symbol is at each position, exactly as drawn."""
 
     thresholds: npt.NDArray[np.uint32]
-    """(positions, alphabet - 1) ascending: symbol s is drawn when exactly s thresholds are <= a 16-bit keystream word."""
+    """(positions, alphabet - 1) ascending: symbol s is drawn when exactly s of them are <= a 16-bit word."""
 
     @property
     def positions(self) -> int:
@@ -233,7 +235,7 @@ class Reading:
 
     log_scores: Floats
     weights: Floats
-    """(hypotheses,) sums to 1, fixed before looking."""
+    """(hypotheses,) sum to 1, fixed before looking."""
     unread: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
 

@@ -1,0 +1,21 @@
+"""The codes by name."""
+
+from __future__ import annotations
+
+from onnxfp.codes.interface import Code
+from onnxfp.codes.tardos import Tardos
+from onnxfp.codes.uniform import Uniform
+from onnxfp.errors import UsageError
+
+CATALOGUE: dict[str, Code] = {"uniform": Uniform(), "tardos": Tardos()}
+
+
+def code_named(name: str) -> Code:
+    """Return a code by its name.
+
+    Raises:
+        UsageError: there is no such code.
+    """
+    if name not in CATALOGUE:
+        raise UsageError(f"no code is called {name!r}; there are {', '.join(sorted(CATALOGUE))}")
+    return CATALOGUE[name]

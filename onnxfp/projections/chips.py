@@ -1,0 +1,117 @@
+"""Keyed chips: a sparse secret map in which every weight belongs to several overlapping positions.
+
+A chip is a keyed signed sum over many weights; every weight is a member of `overlap` chips with keyed signs. Comparing
+copies therefore shows, per weight, only a mixture of many symbols, and whatever colluders do weight by weight (minimum,
+maximum, median, picking at random) acts on each chip like averaging. Weights and positions fall into four strata with
+separate subkeys, so that evidence handed over burns one of them only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from onnxfp.domain import Floats, Weights
+from onnxfp.keys.keystream import Keystream
+
+STRATA = 4
+TILE = 64  # consecutive weights of one stratum
+_CHUNK = 1 << 16  # weights whose memberships are drawn at a time
+_TOLERANCE = 5e-3  # relative residual at which `min_norm_update` stops
+_ITERATIONS = 40  # conjugate gradients stop here at the latest
+
+
+@final
+@dataclass(frozen=True)
+class Chips:
+    """`positions` chips over `size` weights; weight j belongs to `overlap` of them (drawn with replacement)."""
+
+    keystream: Keystream
+    size: int
+    positions: int
+    overlap: int
+
+    def __post_init__(self) -> None:
+        if self.positions % STRATA or not 0 < self.positions <= STRATA * (1 << 15):
+            raise ValueError(f"positions must be a multiple of {STRATA} up to {STRATA * (1 << 15)}")
+
+    @property
+    def scale(self) -> float:
+        """Factor that lets a unit symbol move each of its weights by one unit in the root mean square."""
+        return self.positions / (self.size * float(np.sqrt(self.overlap)))
+
+    def apply(self, residual: Weights) -> Floats:
+        """Sum residuals (size,) over each chip: (positions,)."""
+        return self._sum(residual, self._operators())
+
+    def adjoint(self, values: Floats) -> Weights:
+        """Spread values (positions,) over the members of each chip: (size,)."""
+        return self._spread(values, self._operators())
+
+    def min_norm_update(self, values: Floats) -> Weights:
+        """Return the smallest change (size,) that reads as `values` (positions,) to half a per cent.
+
+        Solves (A A^T) z = values by conjugate gradients (A is well conditioned, having far more weights than
+        positions) and returns A^T z.
+        """
+        operators = list(self._operators())
+        z = np.zeros(self.positions)
+        residual = np.array(values, dtype=np.float64)
+        direction, power = residual.copy(), float(residual @ residual)
+        goal = power * _TOLERANCE**2
+        for _ in range(_ITERATIONS):
+            if power <= goal:
+                break
+            image = self._sum(self._spread(direction, operators), operators)
+            step = power / float(direction @ image)
+            z += step * direction
+            residual -= step * image
+            previous, power = power, float(residual @ residual)
+            direction = residual + (power / previous) * direction
+        return self._spread(z, operators)
+
+    def _sum(self, residual: Weights, operators: Any) -> Floats:
+        signed = np.zeros((STRATA, self.positions // STRATA, 2))
+        for stratum, members, operator in operators:
+            signed[stratum].reshape(-1)[:] += operator.T @ self._tiles(residual, stratum)[members]
+        return ((signed[:, :, 0] - signed[:, :, 1]) * self.scale).reshape(-1)
+
+    def _spread(self, values: Floats, operators: Any) -> Weights:
+        both = np.stack([values, -values], axis=-1).reshape(STRATA, -1).astype(np.float32) * np.float32(self.scale)
+        update = np.zeros(self._padded, dtype=np.float32)
+        tiles = update.reshape(-1, STRATA, TILE)
+        for stratum, members, operator in operators:
+            flat = operator @ both[stratum]
+            rows = slice(members.start // TILE, members.start // TILE + len(flat) // TILE)
+            tiles[rows, stratum] = flat.reshape(-1, TILE)
+        return update[: self.size]
+
+    @property
+    def _padded(self) -> int:
+        return -(-self.size // (STRATA * TILE)) * STRATA * TILE
+
+    def _tiles(self, residual: Weights, stratum: int) -> Weights:
+        padded = np.zeros(self._padded, dtype=np.float32)
+        padded[: self.size] = residual
+        return padded.reshape(-1, STRATA, TILE)[:, stratum].reshape(-1)
+
+    def _operators(self) -> Iterator[tuple[int, slice, Any]]:
+        """Yield (stratum, its weights, sparse (weights, 2 * positions of the stratum)): a column per chip and sign."""
+        from scipy.sparse import csr_array
+
+        share, columns = self._padded // STRATA, 2 * (self.positions // STRATA)
+        ones = np.ones(min(_CHUNK, share) * self.overlap, dtype=np.float32)
+        rows = np.arange(0, ones.size + 1, self.overlap, dtype=np.int32)
+        for stratum in range(STRATA):
+            words = self.keystream.derive("stratum", str(stratum))
+            for start in range(0, share, _CHUNK):
+                stop = min(start + _CHUNK, share)
+                count = (stop - start) * self.overlap
+                drawn = words.words16(count, skip=start * self.overlap).astype(np.uint32)
+                drawn *= np.uint32(columns)
+                drawn >>= np.uint32(16)
+                parts = (ones[:count], drawn.view(np.int32), rows[: stop - start + 1])
+                yield stratum, slice(start, stop), csr_array(parts, shape=(stop - start, columns), copy=False)

@@ -1,0 +1,63 @@
+"""What a suspect's weights say beyond the reference: differences, freed of what any transform does to every weight.
+
+Pruning, rounding, rescaling, clipping and weight decay move a weight by an amount that depends on that weight. So the
+residual of each carrier is fitted by its reference value (a line per bin of that value) and only the rest is kept; bins
+that a transform left noisy count for less. All of it depends on the suspect and the reference alone, never on a word.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxfp.domain import Floats, Weights
+
+_BINS_PER_SPREAD = 8
+_RANGE = 4  # spreads either side of zero; the outermost bins take the rest
+_BINS = 2 * _RANGE * _BINS_PER_SPREAD
+
+
+def residual(suspect: Weights, reference: Weights, spread: float, clip: float, strength: float) -> Weights:
+    """Return what the suspect (size,) says beyond the reference (size,) of one carrier, weighted and clipped.
+
+    Args:
+        suspect: the suspect's weights; entries that are not finite say nothing (0).
+        reference: the reference's weights; entries that are exactly 0 never carry a mark and say nothing (0).
+        spread: the carrier's robust standard deviation, the unit of everything below.
+        clip: robust deviations beyond which a residual is cut; ``inf`` for none.
+        strength: amplitude of a mark in spreads; residuals quieter than a quarter of it earn no further weight.
+    """
+    heard = np.isfinite(suspect) & (reference != 0)
+    where = np.where(heard, reference, 0).astype(np.float64) / spread
+    moved = np.where(heard, suspect, 0).astype(np.float64) / spread
+    moved -= where * _gain(moved, where)
+    bins = np.clip(((where + _RANGE) * _BINS_PER_SPREAD).astype(np.int64), 0, _BINS - 1)
+    bins[~heard] = _BINS  # a bin of their own, thrown away below
+    rest = _clipped(moved - _lines(moved, where, bins), heard, clip)
+    noise = np.bincount(bins, rest * rest, _BINS + 1) / np.maximum(np.bincount(bins, minlength=_BINS + 1), 1)
+    floor = max((strength / 4) ** 2, 0.1 * float(np.mean(rest[heard] ** 2)) if heard.any() else 1.0)
+    rest *= (strength**2 / np.maximum(noise, floor))[bins]
+    rest[~heard] = 0
+    return rest.astype(np.float32)
+
+
+def _gain(moved: Floats, where: Floats) -> float:
+    """Return the scale of the suspect against the reference, by least squares."""
+    power = float(where @ where)
+    return float(moved @ where) / power if power > 0 else 1.0
+
+
+def _lines(moved: Floats, where: Floats, bins: npt.NDArray[np.int64]) -> Floats:
+    """Fit a line in every bin; return the fitted values."""
+    count = np.maximum(np.bincount(bins, minlength=_BINS + 1), 1).astype(np.float64)
+    mean_x, mean_y = (np.bincount(bins, value, _BINS + 1) / count for value in (where, moved))
+    x, y = where - mean_x[bins], moved - mean_y[bins]
+    power = np.bincount(bins, x * x, _BINS + 1)
+    slope = np.bincount(bins, x * y, _BINS + 1) / np.where(power > 0, power, 1.0)
+    return mean_y[bins] + slope[bins] * x
+
+
+def _clipped(rest: Floats, heard: npt.NDArray[np.bool_], clip: float) -> Floats:
+    loud = np.abs(rest[heard & (rest != 0)])
+    deviation = 1.4826 * float(np.median(loud)) if loud.size else 0.0
+    return np.clip(rest, -clip * deviation, clip * deviation) if np.isfinite(clip) else rest

@@ -1,0 +1,74 @@
+"""What a scheme is: how a key is drawn, what marking must make true, how judging looks and what it makes of it.
+
+A scheme is pure numpy. It never sees a file, and `probes` and `read` never see a codeword: they take a `PublicClaim`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxfp.codes.interface import Code
+from onnxfp.domain import Access, Claim, Constraint, ModelProfile, Probe, PublicClaim, Reading, Response
+from onnxfp.keys.keystream import Keystream
+
+Samples = Mapping[str, npt.NDArray[np.generic]]
+
+
+class SchemeKey(Protocol):
+    """What every key says of itself; all else is the scheme's own."""
+
+    @property
+    def positions(self) -> int:
+        """Number of positions."""
+        ...
+
+    @property
+    def code(self) -> Code:
+        """Which symbols a word gets."""
+        ...
+
+
+Key = TypeVar("Key", bound=SchemeKey)
+
+
+class Scheme(ABC, Generic[Key]):
+    """One published system, or our own."""
+
+    name: str
+    paper: str
+    access: Access
+    traces_copies: bool
+    """Whether symbols differ per recipient."""
+
+    @abstractmethod
+    def options(self, values: Mapping[str, Any]) -> Any:
+        """Return this scheme's options from plain values (as read from JSON); unknown names are refused.
+
+        Raises:
+            UsageError: a name or a value that the scheme does not take.
+        """
+
+    @abstractmethod
+    def keygen(self, profile: ModelProfile, samples: Samples, options: Any, keystream: Keystream) -> Key:
+        """Draw a key. Options are read here only; all that a judge needs is in the key.
+
+        Raises:
+            CapacityError: the model cannot carry the positions asked for.
+        """
+
+    @abstractmethod
+    def plan(self, claim: Claim[Key]) -> tuple[Constraint, ...]:
+        """Return what embedding must make true; () for a passive scheme."""
+
+    @abstractmethod
+    def probes(self, public: PublicClaim[Key]) -> tuple[Probe, ...]:
+        """Return how to look at a suspect."""
+
+    @abstractmethod
+    def read(self, public: PublicClaim[Key], responses: Sequence[Response]) -> Reading:
+        """Turn the answers, in the order of the probes, into log-scores; unanswered ones support all symbols alike."""

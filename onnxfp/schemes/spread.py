@@ -1,0 +1,174 @@
+"""Spread: every symbol is a keyed signed sum over many weights, hidden under many others.
+
+Paper: ours; spread-spectrum fingerprints in the line of Cox et al. (IEEE Trans. Image Processing 6(12), 1997).
+Marks: one overlapping chip per position, in Conv, ConvTranspose, Gemm, MatMul and recurrent weights.
+Reads: the weights of the suspect against the registered reference.
+Null: the suspect is independent of the symbols, which the owner's key drew at random; the e-value has mean 1.
+Limits: dies when the weights do (distillation, training anew); whoever holds the reference can wash every copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, final
+
+import numpy as np
+
+from onnxfp.codes.catalogue import code_named
+from onnxfp.codes.interface import Code
+from onnxfp.domain import (
+    Access,
+    Answered,
+    Claim,
+    Floats,
+    ModelProfile,
+    PublicClaim,
+    Reading,
+    Response,
+    Segment,
+    Unanswered,
+    WeightProbe,
+    WeightTarget,
+)
+from onnxfp.errors import CapacityError, UsageError
+from onnxfp.keys.keystream import Keystream
+from onnxfp.projections.chips import Chips
+from onnxfp.projections.segments import pick_segments
+from onnxfp.schemes.interface import Samples, Scheme
+
+_WEIGHTS_PER_POSITION = 12  # fewer than this and chips disturb one another more than they carry
+_CLIP = 4.0
+_COLLUDERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
+_MARK_SHARE = (0.98, 0.85, 0.6, 0.3, 0.1, 0.03)  # of a reading's variance that the mark explains
+
+
+@dataclass(frozen=True)
+class SpreadOptions:
+    """How a reference is marked; everything a key depends on besides the secret."""
+
+    role: str = "recipient"
+    """Whose word the positions hold: the ``owner``'s (the same in all copies) or a ``recipient``'s."""
+    positions: int = 0
+    """Number of positions; 0 for as many as the model carries, up to 8192 (512 for the owner)."""
+    strength: float = 0.05
+    """Root-mean-square change of a weight, as a multiple of its carrier's spread."""
+    overlap: int = 16
+    """Chips to which a weight belongs."""
+    max_weights: int = 1 << 21
+    """Weights used at most, in keyed contiguous blocks spread over all carriers."""
+    code: str = "tardos"
+    """``tardos`` or ``uniform``."""
+
+
+@dataclass(frozen=True)
+class SpreadKey:
+    """Where the chips are and how strong they are."""
+
+    segments: tuple[Segment, ...]
+    chips: Chips
+    strength: float
+    code: Code
+
+    @property
+    def positions(self) -> int:
+        """Number of positions."""
+        return self.chips.positions
+
+
+@final
+class Spread(Scheme[SpreadKey]):
+    """The default scheme."""
+
+    name = "spread"
+    paper = "onnxfp (overlapping keyed chips)"
+    access = Access.WEIGHTS
+    traces_copies = True
+
+    def options(self, values: Mapping[str, Any]) -> SpreadOptions:
+        """Return options from plain values."""
+        known = {field.name for field in fields(SpreadOptions)}
+        if unknown := sorted(set(values) - known):
+            raise UsageError(f"spread takes no option {unknown[0]!r}; it takes {', '.join(sorted(known))}")
+        options = SpreadOptions(**values)
+        if not 0 < options.strength <= 1:
+            raise UsageError(f"strength is a share of a carrier's spread in (0, 1], not {options.strength}")
+        return options
+
+    def keygen(
+        self, profile: ModelProfile, samples: Samples, options: SpreadOptions, keystream: Keystream
+    ) -> SpreadKey:
+        """Pick the weights, draw the chips. Owner and recipients share the weights and nothing else."""
+        del samples
+        segments = pick_segments(profile.carriers, options.max_weights, keystream.derive("segments"))
+        size = sum(segment.size for segment in segments)
+        most = 8192 if options.role == "recipient" else 512
+        positions = options.positions or _power_of_two_below(min(most, size // _WEIGHTS_PER_POSITION))
+        if size < _WEIGHTS_PER_POSITION * max(positions, 64):
+            raise CapacityError(
+                f"not enough positions: {size} weights carry {size // _WEIGHTS_PER_POSITION}, "
+                f"{max(positions, 64)} are needed; use a larger model or fewer positions"
+            )
+        chips = Chips(keystream.derive("chips", options.role), size, positions, options.overlap)
+        return SpreadKey(segments, chips, options.strength, code_named(options.code))
+
+    def plan(self, claim: Claim[SpreadKey]) -> tuple[WeightTarget, ...]:
+        """One target: each position's symbol, centred by its prior so that no strength is spent on what all share."""
+        key, (mean, deviation) = claim.public.key, _moments(claim.public)
+        values = (2.0 * claim.codeword - 1.0 - mean) / float(np.sqrt(np.mean(deviation**2)))
+        return (WeightTarget(key.segments, key.chips, values, key.strength),)
+
+    def probes(self, public: PublicClaim[SpreadKey]) -> tuple[WeightProbe, ...]:
+        """One probe: all chips."""
+        key = public.key
+        return (WeightProbe(key.segments, key.chips, _CLIP, key.strength),)
+
+    def read(self, public: PublicClaim[SpreadKey], responses: Sequence[Response]) -> Reading:
+        """Gaussian log-likelihoods over a grid of coalition sizes and shares of the mark in what was read."""
+        match responses[0]:
+            case Unanswered(reason):
+                return Reading(np.zeros((1, public.key.positions, 2)), np.ones(1), unread=(reason,))
+            case Answered(values, unread, transforms):
+                scores = coalition_scores(values, *_moments(public))
+                weights = np.full(len(scores), 1.0 / len(scores))
+                return Reading(scores, weights, unread, transforms)
+
+
+def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:
+    """Return (hypotheses, positions, 2) log-likelihoods of symbols -1 and +1; the first hypothesis is S = 0.
+
+    Under c colluders who average, a position reads `g/c (x - mean)` from the recipient, plus the others' symbols of
+    variance `g^2 (c-1)/c^2 deviation^2`, plus noise. The gain g and the noise follow from the variance of all readings
+    and the share that the mark has in it, so only that share and c are hypotheses.
+
+    Args:
+        values: (positions,) readings; those that are not finite say nothing.
+        mean: (positions,) prior mean of the symbol in {-1, +1}.
+        deviation: (positions,) prior standard deviation of that symbol.
+    """
+    heard = np.isfinite(values)
+    y = np.where(heard, values, 0.0)
+    power = float(np.mean(y[heard] ** 2)) if heard.any() else 0.0
+    silent = np.zeros((len(y), 2))
+    if not power > 0:
+        return silent[None]
+    grid = [silent]
+    symbols = np.stack([-1.0 - mean, 1.0 - mean], axis=1)  # positions, alphabet
+    for colluders in _COLLUDERS:
+        for share in _MARK_SHARE:
+            gain = np.sqrt(share * power / colluders / np.mean(deviation**2))  # of one colluder's symbol
+            noise = (1 - share) * power + gain**2 * (colluders - 1) * deviation**2
+            distance = y[:, None] - gain * symbols
+            grid.append(-0.5 * distance**2 / noise[:, None] * heard[:, None])
+    scores = np.stack(grid)
+    centred: Floats = scores - scores.max(axis=2, keepdims=True)
+    return centred
+
+
+def _moments(public: PublicClaim[SpreadKey]) -> tuple[Floats, Floats]:
+    bias = public.codebook.prior[:, 1]
+    return 2 * bias - 1, 2 * np.sqrt(bias * (1 - bias))
+
+
+def _power_of_two_below(number: int) -> int:
+    return 1 << (number.bit_length() - 1) if number > 0 else 0
