@@ -1,0 +1,95 @@
+"""What a ledger remembers: the rows as they are stored, and the entries that are read out of them."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Kind(enum.StrEnum):
+    """What a row records."""
+
+    CREATED = "created"
+    REFERENCE = "reference"
+    RESERVED = "reserved"
+    ISSUED = "issued"
+    LOOK = "look"
+
+
+class Row(NamedTuple):  # a tuple, since a ledger is read back by the hundred thousand
+    """One row; its fields are the columns, in their order."""
+
+    seq: int
+    """1 for the first row, and one more for each that follows."""
+    kind: str
+    reference: str
+    """Identifier of the reference concerned, or nothing."""
+    subject: str
+    """The recipient or the digest concerned, or nothing."""
+    payload: str
+    """Canonical JSON."""
+    time: str
+    """UTC, ISO 8601."""
+    previous: str
+    """The mac of the row before."""
+    mac: str
+    """HMAC-SHA256 of all other fields, hexadecimal."""
+
+
+@dataclass(frozen=True)
+class ReferenceEntry:
+    """A registered reference."""
+
+    reference: str
+    """Its identifier, unique in the ledger."""
+    digest: str
+    path: str | None
+    """Where the vault keeps it, or None when it was not kept."""
+    commitment: str
+    """Hexadecimal."""
+    payload: Mapping[str, Any]
+    """What else must be known of it (profile, options, sketch); JSON."""
+    registered_at: str
+
+    def document(self) -> str:
+        """Return all that is registered except when, as canonical JSON."""
+        return canonical_json(
+            {"digest": self.digest, "path": self.path, "commitment": self.commitment, "payload": dict(self.payload)}
+        )
+
+    @classmethod
+    def of_row(cls, row: Row) -> ReferenceEntry:
+        """Return the entry that a row records."""
+        return cls(reference=row.reference, registered_at=row.time, **json.loads(row.payload))
+
+
+@dataclass(frozen=True)
+class IssueEntry:
+    """One recipient's copy of one reference: reserved, and perhaps issued."""
+
+    reference: str
+    recipient: str
+    reserved_at: str
+    artifact: str | None
+    """Digest of the copy, or None while it is only reserved."""
+    issued_at: str | None
+
+    @classmethod
+    def of_rows(cls, reserved: Row, issued: Row | None) -> IssueEntry:
+        """Return the entry that a reservation and its completion record."""
+        artifact = None if issued is None else json.loads(issued.payload)["artifact"]
+        return cls(
+            reference=reserved.reference,
+            recipient=reserved.subject,
+            reserved_at=reserved.time,
+            artifact=artifact,
+            issued_at=None if issued is None else issued.time,
+        )
+
+
+def canonical_json(value: Mapping[str, Any]) -> str:
+    """Return the one JSON text of a value: sorted names, no spaces, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,211 @@
+"""The ledger: references, reservations, issues and looks, all of it read out of one chain of rows.
+
+A copy is *reserved* before it exists and *issued* once it does, so that no copy is ever without its row: whoever was
+reserved counts among the recipients. `verify` proves the whole chain; the other readers trust the file, so a judgement
+starts with `verify`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self, final
+
+from onnxfp.errors import TamperedError, UsageError, VaultError
+from onnxfp.keys.recipient import canonical_name
+from onnxfp.ledger.chain import check_chain, check_seal, format_head, next_row, parse_head
+from onnxfp.ledger.entries import IssueEntry, Kind, ReferenceEntry, Row, canonical_json
+
+if TYPE_CHECKING:
+    from onnxfp.ledger.store import Store, Transaction
+
+
+@final
+@dataclass(frozen=True)
+class Ledger:
+    """An open ledger. Every writing method is durable when it returns; threads and processes may write at once."""
+
+    store: Store
+    chain_key: bytes = field(repr=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the ledger must not be used afterwards."""
+        self.store.close()
+
+    def register(self, entry: ReferenceEntry) -> ReferenceEntry:
+        """Record a reference; recording the same one again changes nothing.
+
+        Args:
+            entry: the reference, with the time of its registration.
+
+        Returns:
+            What the ledger holds: the entry of the first registration.
+
+        Raises:
+            UsageError: the identifier stands for another reference.
+        """
+        document = entry.document()
+        with self.store.writing() as transaction:
+            row = self._find(transaction, Kind.REFERENCE, entry.reference)
+            if row is None:
+                content = (Kind.REFERENCE, entry.reference, "", document)
+                row = self._append(transaction, content, entry.registered_at)
+        if row.payload != document:
+            raise UsageError(f"reference {entry.reference} is registered otherwise already; choose another identifier")
+        return ReferenceEntry.of_row(row)
+
+    def references(self) -> tuple[ReferenceEntry, ...]:
+        """Return all references, in order of registration."""
+        with self.store.reading() as transaction:
+            return tuple(ReferenceEntry.of_row(row) for row in transaction.rows(Kind.REFERENCE))
+
+    def reference(self, reference_id: str) -> ReferenceEntry:
+        """Return one reference.
+
+        Raises:
+            UsageError: it is not registered.
+        """
+        with self.store.reading() as transaction:
+            return ReferenceEntry.of_row(self._registered(transaction, reference_id))
+
+    def reserve(self, reference_id: str, recipient: str, at: str) -> IssueEntry:
+        """Record that a recipient is about to get a copy; nothing is written when that is recorded already.
+
+        Args:
+            reference_id: a registered reference.
+            recipient: a name in any spelling; its canonical one is recorded.
+            at: UTC, ISO 8601.
+
+        Raises:
+            UsageError: the reference is not registered, or the name is refused.
+        """
+        name = canonical_name(recipient)
+        with self.store.reading() as transaction:
+            entry = self._issue(transaction, reference_id, name)
+        if entry is not None:
+            return entry
+        with self.store.writing() as transaction:
+            self._registered(transaction, reference_id)
+            entry = self._issue(transaction, reference_id, name)  # perhaps reserved by another process just now
+            if entry is None:
+                row = self._append(transaction, (Kind.RESERVED, reference_id, name, "{}"), at)
+                entry = IssueEntry.of_rows(row, None)
+        return entry
+
+    def complete(self, reference_id: str, recipient: str, artifact_digest: str, at: str) -> str:
+        """Record that the reserved copy exists; nothing is written when that is recorded already.
+
+        Returns:
+            The head to note outside the ledger.
+
+        Raises:
+            VaultError: no copy is reserved for the recipient.
+            UsageError: the recipient holds a copy with another digest.
+        """
+        name = canonical_name(recipient)
+        with self.store.writing() as transaction:
+            entry = self._issue(transaction, reference_id, name)
+            if entry is None:
+                raise VaultError(f"no copy of {reference_id} is reserved for {name}; issue it again")
+            if entry.artifact not in (None, artifact_digest):
+                raise UsageError(f"{name} was issued other bytes of {reference_id}; one recipient gets one copy")
+            if entry.artifact is None:
+                payload = canonical_json({"artifact": artifact_digest})
+                return format_head(self._append(transaction, (Kind.ISSUED, reference_id, name, payload), at))
+            return format_head(self._last(transaction))
+
+    def issues(self, reference_id: str | None = None) -> tuple[IssueEntry, ...]:
+        """Return every reservation, of one reference or of all, in order, with its completion."""
+        reserved: dict[tuple[str, str], Row] = {}
+        issued: dict[tuple[str, str], Row] = {}
+        with self.store.reading() as transaction:
+            for row in transaction.rows(Kind.RESERVED, Kind.ISSUED, reference=reference_id):
+                rows = reserved if row.kind == Kind.RESERVED else issued
+                rows.setdefault((row.reference, row.subject), row)
+        return tuple(IssueEntry.of_rows(row, issued.get(key)) for key, row in reserved.items())
+
+    def recipients(self, reference_id: str | None = None) -> tuple[str, ...]:
+        """Return everybody for whom a copy was ever reserved, each once, in order of the first reservation."""
+        with self.store.reading() as transaction:
+            return tuple(dict.fromkeys(transaction.subjects(Kind.RESERVED, reference_id)))
+
+    def record_look(self, suspect_digest: str, settings: str, at: str) -> int:
+        """Log a look at a suspect, and count the settings that had been tried on it before these.
+
+        Args:
+            suspect_digest: which suspect.
+            settings: everything that was chosen for this look, in one canonical text.
+            at: UTC, ISO 8601.
+
+        Returns:
+            How many distinct other settings were tried on this suspect before these were first tried: alpha is to be
+            halved as often, and a repeated look keeps the alpha that it had.
+        """
+        with self.store.writing() as transaction:
+            looks = transaction.rows(Kind.LOOK, reference="", subject=suspect_digest)
+            tried = list(dict.fromkeys(check_seal(self.chain_key, row).payload for row in looks))
+            payload = canonical_json({"settings": settings})
+            self._append(transaction, (Kind.LOOK, "", suspect_digest, payload), at)
+        return tried.index(payload) if payload in tried else len(tried)
+
+    def head(self) -> str:
+        """Return what identifies the ledger up to now: number and mac of its last row."""
+        with self.store.reading() as transaction:
+            return format_head(self._last(transaction))
+
+    def verify(self, expected_head: str | None = None) -> int:
+        """Prove that the chain is whole.
+
+        Args:
+            expected_head: a head noted earlier, which must stand somewhere in the chain; the ledger may have grown.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            TamperedError: a row was altered, inserted, removed or moved, or the tail was cut off.
+            UsageError: the expected head is not a head.
+        """
+        from onnxfp.ledger.schema import check_integrity
+
+        expected = None if expected_head is None else parse_head(expected_head)
+        rows, found = 0, expected is None
+        with self.store.reading() as transaction:
+            check_integrity(transaction.connection, self.store.path)
+            for row in check_chain(self.chain_key, transaction.rows()):
+                rows, found = row.seq, found or (row.seq, row.mac) == expected
+        if not rows or not found:
+            raise TamperedError(f"the ledger was cut: it has {rows} rows, without the expected head; restore a backup")
+        return rows
+
+    def _registered(self, transaction: Transaction, reference_id: str) -> Row:
+        row = self._find(transaction, Kind.REFERENCE, reference_id)
+        if row is None:
+            raise UsageError(f"reference {reference_id} is not registered; register it first")
+        return row
+
+    def _issue(self, transaction: Transaction, reference_id: str, name: str) -> IssueEntry | None:
+        reserved = self._find(transaction, Kind.RESERVED, reference_id, name)
+        if reserved is None:
+            return None
+        return IssueEntry.of_rows(reserved, self._find(transaction, Kind.ISSUED, reference_id, name))
+
+    def _find(self, transaction: Transaction, kind: Kind, reference_id: str, subject: str = "") -> Row | None:
+        row = transaction.find(kind, reference_id, subject)
+        return None if row is None else check_seal(self.chain_key, row)
+
+    def _last(self, transaction: Transaction) -> Row:
+        row = transaction.last()
+        if row is None:
+            raise TamperedError("the ledger has no rows left; restore it from a backup")
+        return check_seal(self.chain_key, row)
+
+    def _append(self, transaction: Transaction, content: tuple[Kind, str, str, str], at: str) -> Row:
+        row = next_row(self.chain_key, self._last(transaction), content, at)
+        transaction.append(row)
+        return row
