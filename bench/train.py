@@ -65,7 +65,7 @@ def fashion() -> tuple[cnn.Images, cnn.Images]:
 FASHION = Task(
     "fashion",
     cnn.Layout(side=28, convs=((32, True), (64, True), (128, True)), hidden=512),
-    cnn.Recipe(epochs=14, rate=0.05, jitter=1, mirror=True, half=True),
+    cnn.Recipe(epochs=16, rate=0.05, conv_dropout=0.05, mirror=True, half=True),
     fashion,
 )
 DIGITS = Task("digits", build.LAYOUT, build.RECIPE, cache(build.digits))
