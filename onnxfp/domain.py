@@ -168,6 +168,8 @@ class Answered:
     """What the suspect answered: (positions,) for a WeightProbe, (samples, ...) for a QueryProbe."""
 
     values: Floats
+    coverage: float = 1.0
+    """Share of what was asked that could be read."""
     unread: tuple[str, ...] = ()
     """What could not be read and therefore says nothing; in words."""
     transforms: tuple[str, ...] = ()
@@ -236,6 +238,8 @@ class Reading:
     log_scores: Floats
     weights: Floats
     """(hypotheses,) sum to 1, fixed before looking."""
+    coverage: float = 1.0
+    """Share of the positions' substance that could be read; 0 when nothing was answered."""
     unread: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
 

@@ -39,6 +39,7 @@ from onnxfp.schemes.interface import Samples, Scheme
 
 _WEIGHTS_PER_POSITION = 12  # fewer than this and chips disturb one another more than they carry
 _CLIP = 4.0
+_SHARE = {"owner": 0.1**0.5, "recipient": 0.9**0.5}  # their squares sum to 1: the owner takes a tenth of the energy
 _COLLUDERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
 _MARK_SHARE = (0.98, 0.85, 0.6, 0.3, 0.1, 0.03)  # of a reading's variance that the mark explains
 
@@ -52,7 +53,7 @@ class SpreadOptions:
     positions: int = 0
     """Number of positions; 0 for as many as the model carries, up to 8192 (512 for the owner)."""
     strength: float = 0.05
-    """Root-mean-square change of a weight, as a multiple of its carrier's spread."""
+    """Root-mean-square change of a weight by owner and recipient together, as a multiple of its carrier's spread."""
     overlap: int = 16
     """Chips to which a weight belongs."""
     max_weights: int = 1 << 21
@@ -68,6 +69,9 @@ class SpreadKey:
     segments: tuple[Segment, ...]
     chips: Chips
     strength: float
+    """Of owner and recipient together."""
+    share: float
+    """Of the strength, that these chips have."""
     code: Code
 
     @property
@@ -91,6 +95,8 @@ class Spread(Scheme[SpreadKey]):
         if unknown := sorted(set(values) - known):
             raise UsageError(f"spread takes no option {unknown[0]!r}; it takes {', '.join(sorted(known))}")
         options = SpreadOptions(**values)
+        if options.role not in _SHARE:
+            raise UsageError(f"a role is one of {', '.join(_SHARE)}, not {options.role!r}")
         if not 0 < options.strength <= 1:
             raise UsageError(f"strength is a share of a carrier's spread in (0, 1], not {options.strength}")
         return options
@@ -110,13 +116,13 @@ class Spread(Scheme[SpreadKey]):
                 f"{max(positions, 64)} are needed; use a larger model or fewer positions"
             )
         chips = Chips(keystream.derive("chips", options.role), size, positions, options.overlap)
-        return SpreadKey(segments, chips, options.strength, code_named(options.code))
+        return SpreadKey(segments, chips, options.strength, _SHARE[options.role], code_named(options.code))
 
     def plan(self, claim: Claim[SpreadKey]) -> tuple[WeightTarget, ...]:
         """One target: each position's symbol, centred by its prior so that no strength is spent on what all share."""
         key, (mean, deviation) = claim.public.key, _moments(claim.public)
         values = (2.0 * claim.codeword - 1.0 - mean) / float(np.sqrt(np.mean(deviation**2)))
-        return (WeightTarget(key.segments, key.chips, values, key.strength),)
+        return (WeightTarget(key.segments, key.chips, values, key.strength * key.share),)
 
     def probes(self, public: PublicClaim[SpreadKey]) -> tuple[WeightProbe, ...]:
         """One probe: all chips."""
@@ -127,11 +133,11 @@ class Spread(Scheme[SpreadKey]):
         """Gaussian log-likelihoods over a grid of coalition sizes and shares of the mark in what was read."""
         match responses[0]:
             case Unanswered(reason):
-                return Reading(np.zeros((1, public.key.positions, 2)), np.ones(1), unread=(reason,))
-            case Answered(values, unread, transforms):
+                return Reading(np.zeros((1, public.key.positions, 2)), np.ones(1), coverage=0.0, unread=(reason,))
+            case Answered(values, coverage, unread, transforms):
                 scores = coalition_scores(values, *_moments(public))
                 weights = np.full(len(scores), 1.0 / len(scores))
-                return Reading(scores, weights, unread, transforms)
+                return Reading(scores, weights, coverage, unread, transforms)
 
 
 def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:

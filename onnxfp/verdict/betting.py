@@ -67,12 +67,6 @@ def log10_e(reading: Reading, codebook: Codebook, words: Symbols) -> Floats:
     return place_bet(reading, codebook).log10_e(words)
 
 
-def mean_log10_e(log10_values: Floats, weights: Floats) -> Floats:
-    """Return log10 of the weighted mean of e-values along the first axis; valid under any dependence."""
-    with np.errstate(divide="ignore"):
-        return _log_sum_exp(log10_values * LN10 + np.log(weights)[:, None], axis=0) / LN10
-
-
 def _log_sum_exp(values: Floats, axis: int) -> Floats:
     top = values.max(axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)

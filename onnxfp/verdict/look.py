@@ -1,0 +1,64 @@
+"""What judging starts from: one claim that was laid down beforehand, and what was read of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxfp.domain import Codebook, Decision, Floats, Reading, Symbols
+from onnxfp.verdict.betting import Bet, place_bet
+
+_ENOUGH = 0.5  # of what was asked must have been read before "not supported" is said
+
+
+@dataclass(frozen=True)
+class Look:
+    """One claim of one registered reference and what a suspect let be read of it."""
+
+    scheme: str
+    codebook: Codebook
+    words: Callable[[Sequence[str]], Symbols]
+    """Names to their words (recipients, positions) in this claim."""
+    independent: bool
+    """Whether words are independent between recipients; only then may a trace weigh them."""
+    reading: Reading
+
+    def bet(self) -> Bet | None:
+        """Prepare the weighing of words; None if nothing was read, which is an e-value of 0 for every word."""
+        return place_bet(self.reading, self.codebook) if self.reading.coverage > 0 else None
+
+
+def weigh(looks: Sequence[Look], bets: Sequence[Bet | None], recipients: Sequence[str]) -> Floats:
+    """Return log10 of each recipient's e-value (recipients,): the mean over all claims, unread ones counting 0."""
+    log10_values = np.full((len(looks), len(recipients)), -np.inf)
+    for row, (look, bet) in enumerate(zip(looks, bets, strict=True)):
+        if bet is not None:
+            log10_values[row] = bet.log10_e(look.words(recipients))
+    top = log10_values.max(axis=0)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        mean: Floats = np.log10(np.mean(10.0 ** (log10_values - shift), axis=0)) + shift
+    return mean
+
+
+def decided(looks: Sequence[Look], *, supported: bool) -> tuple[Decision, str]:
+    """Return the decision and, when it is inconclusive, the reason."""
+    if supported:
+        return Decision.SUPPORTED, ""
+    coverage = max((look.reading.coverage for look in looks), default=0.0)
+    if coverage >= _ENOUGH:
+        return Decision.NOT_SUPPORTED, ""
+    what = "; ".join(unread(looks)) or "nothing is registered that this suspect could be held against"
+    return Decision.INCONCLUSIVE, f"{coverage:.0%} of the marked weights could be read: {what}"
+
+
+def unread(looks: Sequence[Look]) -> tuple[str, ...]:
+    """Return what could not be read in any of the looks, each said once."""
+    return tuple(dict.fromkeys(reason for look in looks for reason in look.reading.unread))
+
+
+def transforms(looks: Sequence[Look]) -> tuple[str, ...]:
+    """Return what was undone in any of the looks, each said once."""
+    return tuple(dict.fromkeys(done for look in looks for done in look.reading.transforms))
