@@ -146,19 +146,21 @@ def _associated(fields: dict[str, Any]) -> bytes:
 
 
 def _read_private(path: str | os.PathLike[str]) -> bytes:
+    # O_NONBLOCK: a named pipe must not hang us before it is found not to be a regular file.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        # O_NONBLOCK: a named pipe must not hang us before it is found not to be a regular file.
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)
+        try:
+            _refuse_public(os.fstat(descriptor).st_mode, path)
+            return os.read(descriptor, _LARGEST_FILE + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise KeyFileError(f"there is no key file {path}; create a vault, or say where yours is") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise KeyFileError(f"{path} is a symbolic link; a key file must be a regular file") from None
         raise KeyFileError(f"cannot read the key file {path}: {error.strerror}; check its owner and mode") from None
-    with open(descriptor, "rb", closefd=True) as stream:
-        _refuse_public(os.fstat(descriptor).st_mode, path)
-        return stream.read(_LARGEST_FILE + 1)
 
 
 def _refuse_public(mode: int, path: object) -> None:
