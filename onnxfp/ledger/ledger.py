@@ -1,12 +1,13 @@
 """The ledger: references, reservations, issues and looks, all of it read out of one chain of rows.
 
 A copy is *reserved* before it exists and *issued* once it does, so that no copy is ever without its row: whoever was
-reserved counts among the recipients. `verify` proves the whole chain; the other readers trust the file, so a judgement
-starts with `verify`.
+reserved counts among the recipients. Every row that is read must bear its seal; that none is missing or out of place
+is seen by `verify` alone, so a judgement starts with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, final
 
@@ -62,7 +63,7 @@ class Ledger:
     def references(self) -> tuple[ReferenceEntry, ...]:
         """Return all references, in order of registration."""
         with self.store.reading() as transaction:
-            return tuple(ReferenceEntry.of_row(row) for row in transaction.rows(Kind.REFERENCE))
+            return tuple(ReferenceEntry.of_row(row) for row in self._rows(transaction, Kind.REFERENCE))
 
     def reference(self, reference_id: str) -> ReferenceEntry:
         """Return one reference.
@@ -124,7 +125,7 @@ class Ledger:
         reserved: dict[tuple[str, str], Row] = {}
         issued: dict[tuple[str, str], Row] = {}
         with self.store.reading() as transaction:
-            for row in transaction.rows(Kind.RESERVED, Kind.ISSUED, reference=reference_id):
+            for row in self._rows(transaction, Kind.RESERVED, Kind.ISSUED, reference=reference_id):
                 rows = reserved if row.kind == Kind.RESERVED else issued
                 rows.setdefault((row.reference, row.subject), row)
         return tuple(IssueEntry.of_rows(row, issued.get(key)) for key, row in reserved.items())
@@ -132,7 +133,8 @@ class Ledger:
     def recipients(self, reference_id: str | None = None) -> tuple[str, ...]:
         """Return everybody for whom a copy was ever reserved, each once, in order of the first reservation."""
         with self.store.reading() as transaction:
-            return tuple(dict.fromkeys(transaction.subjects(Kind.RESERVED, reference_id)))
+            rows = self._rows(transaction, Kind.RESERVED, reference=reference_id)
+            return tuple(dict.fromkeys(row.subject for row in rows))
 
     def record_look(self, suspect_digest: str, settings: str, at: str) -> int:
         """Log a look at a suspect, and count the settings that had been tried on it before these.
@@ -147,8 +149,8 @@ class Ledger:
             halved as often, and a repeated look keeps the alpha that it had.
         """
         with self.store.writing() as transaction:
-            looks = transaction.rows(Kind.LOOK, reference="", subject=suspect_digest)
-            tried = list(dict.fromkeys(check_seal(self.chain_key, row).payload for row in looks))
+            looks = self._rows(transaction, Kind.LOOK, reference="", subject=suspect_digest)
+            tried = list(dict.fromkeys(row.payload for row in looks))
             payload = canonical_json({"settings": settings})
             self._append(transaction, (Kind.LOOK, "", suspect_digest, payload), at)
         return tried.index(payload) if payload in tried else len(tried)
@@ -182,6 +184,12 @@ class Ledger:
         if not rows or not found:
             raise TamperedError(f"the ledger was cut: it has {rows} rows, without the expected head; restore a backup")
         return rows
+
+    def _rows(
+        self, transaction: Transaction, *kinds: Kind, reference: str | None = None, subject: str | None = None
+    ) -> Iterator[Row]:
+        for row in transaction.rows(*kinds, reference=reference, subject=subject):
+            yield check_seal(self.chain_key, row)
 
     def _registered(self, transaction: Transaction, reference_id: str) -> Row:
         row = self._find(transaction, Kind.REFERENCE, reference_id)

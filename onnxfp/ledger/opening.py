@@ -8,7 +8,7 @@ import stat
 
 from onnxfp.errors import TamperedError, VaultError
 from onnxfp.keys.private_file import new_private_file
-from onnxfp.ledger.chain import KEY_BYTES, check_seal, next_row
+from onnxfp.ledger.chain import KEY_BYTES, check_seal, is_sealed, next_row
 from onnxfp.ledger.entries import Kind, Row, canonical_json
 from onnxfp.ledger.ledger import Ledger
 
@@ -82,8 +82,11 @@ def _first_row(chain_key: bytes) -> Row:
 def _check_ends(first: Row | None, last: Row | None, chain_key: bytes, path: str) -> None:
     if first is None or last is None:
         raise TamperedError(f"the first row of the ledger {path} is gone; restore it from a backup")
-    if first != _first_row(chain_key):
-        raise VaultError(f"the ledger {path} belongs to another owner key, or its first row was altered; give its key")
+    genuine = first == _first_row(chain_key)
+    if not genuine and (last == first or not is_sealed(chain_key, last)):
+        raise VaultError(f"the ledger {path} belongs to another owner key; give the one that it was created with")
+    if not genuine:
+        raise TamperedError(f"ledger row {first.seq} was altered; restore the ledger from a backup")
     check_seal(chain_key, last)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -48,13 +48,6 @@ class Transaction:
             query = query.where(ENTRIES.c.subject == subject)
         for row in self.connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}):
             yield Row._make(row)
-
-    def subjects(self, kind: Kind, reference: str | None = None) -> Sequence[str]:
-        """Return what the rows of one kind are about, oldest first."""
-        query = sa.select(ENTRIES.c.subject).where(ENTRIES.c.kind == kind.value).order_by(ENTRIES.c.seq)
-        if reference is not None:
-            query = query.where(ENTRIES.c.reference == reference)
-        return self.connection.scalars(query).all()
 
     def append(self, row: Row) -> None:
         """Write one more row."""
