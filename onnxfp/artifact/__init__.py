@@ -1,1 +1,42 @@
-"""artifact."""
+"""The only room that parses and writes ONNX files: bounded reading of hostile input, patching in place.
+
+    open_artifact -> Artifact -- carriers, profile, weight_digest, sketch, inspect_artifact (what is in it)
+                              -- resolve, similarity                                        (whose weights are these)
+                              -- write_patched, staged_copy, copy_artifact                  (a marked copy)
+
+Nothing here executes a graph, opens a runtime session or needs the onnx package.
+"""
+
+from onnxfp.artifact.carriers import carriers, profile
+from onnxfp.artifact.digest import weight_digest
+from onnxfp.artifact.inspection import Inspection, inspect_artifact
+from onnxfp.artifact.reader import Artifact, open_artifact
+from onnxfp.artifact.records import GraphRecord, NodeRecord, ScopeRecord, TensorRecord
+from onnxfp.artifact.resolve import resolve
+from onnxfp.artifact.sketch import Sketch, similarity, sketch
+from onnxfp.artifact.wire import shown
+from onnxfp.artifact.writer import Patch, StagedCopy, copy_artifact, staged_copy, write_patched
+
+__all__ = [
+    "Artifact",
+    "GraphRecord",
+    "Inspection",
+    "NodeRecord",
+    "Patch",
+    "ScopeRecord",
+    "Sketch",
+    "StagedCopy",
+    "TensorRecord",
+    "carriers",
+    "copy_artifact",
+    "inspect_artifact",
+    "open_artifact",
+    "profile",
+    "resolve",
+    "shown",
+    "similarity",
+    "sketch",
+    "staged_copy",
+    "weight_digest",
+    "write_patched",
+]

@@ -1,0 +1,138 @@
+"""Which tensors are weights: traced from the operators that consume them, through views, subgraphs and functions."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import final
+
+from onnxfp.artifact.reader import Artifact
+from onnxfp.artifact.records import FunctionKey, NodeRecord, ScopeRecord, TensorRecord
+
+# operator -> inputs that take weights (both sides of a product: the constant one is the weight)
+WEIGHT_INPUTS = {
+    "Conv": (1,),
+    "ConvTranspose": (1,),
+    "ConvInteger": (1,),
+    "DeformConv": (1,),
+    "FusedConv": (1,),
+    "NhwcConv": (1,),
+    "NhwcFusedConv": (1,),
+    "QLinearConv": (3,),
+    "Gemm": (0, 1),
+    "FusedGemm": (0, 1),
+    "QGemm": (0, 3),
+    "MatMul": (0, 1),
+    "FusedMatMul": (0, 1),
+    "MatMulInteger": (0, 1),
+    "MatMulIntegerToFloat": (0, 1),
+    "DynamicQuantizeMatMul": (1,),
+    "QLinearMatMul": (0, 3),
+    "LSTM": (1, 2),
+    "GRU": (1, 2),
+    "RNN": (1, 2),
+    "DynamicQuantizeLSTM": (1, 2),
+}
+SEEN_THROUGH = frozenset(
+    {
+        "Identity",
+        "Transpose",
+        "Reshape",
+        "Flatten",
+        "Cast",
+        "Squeeze",
+        "Unsqueeze",
+        "DequantizeLinear",
+        "QuantizeLinear",
+        "Quant",
+    }
+)
+_DOMAINS = frozenset(
+    {
+        "",
+        "ai.onnx",
+        "com.microsoft",
+        "com.microsoft.nchwc",
+        "com.microsoft.nhwc",
+        "com.ms.internal.nhwc",
+        "onnx.brevitas",
+        "qonnx.custom_op.general",
+    }
+)
+_MAX_HOPS = 64  # views between a weight and its consumer
+Value = tuple[str, str]
+"""(scope, name)."""
+
+
+def weights(artifact: Artifact) -> dict[str, tuple[TensorRecord, str]]:
+    """Return the tensors that operators take as weights, by name, each with its first consumer; in the file's order."""
+    found = _Tracer(artifact).consumers()
+    return {record.name: (record, found[record.name]) for record in artifact.tensors if record.name in found}
+
+
+@final
+class _Tracer:
+    """Follows values from consumers back to tensors; function inputs are followed on to their call sites."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        graph = artifact.graph
+        self._nodes = graph.nodes
+        self._tensors = {(t.scope, t.value): t for t in artifact.tensors if t.sparse_shape is None}
+        self._scopes: dict[str, ScopeRecord] = {scope.name: scope for scope in graph.scopes}
+        self._functions = {scope.function: scope for scope in graph.scopes if scope.function}
+        self._views = {
+            (node.scope, output): node.inputs[0]
+            for node in graph.nodes
+            if node.op_type in SEEN_THROUGH and node.domain in _DOMAINS and node.inputs
+            for output in node.outputs[:1]
+        }
+        self._produced = {(node.scope, output) for node in graph.nodes for output in node.outputs}
+
+    def consumers(self) -> dict[str, str]:
+        """Tensor name -> operator."""
+        found: dict[str, str] = {}
+        calls = self._calls()
+        pending = deque(self._direct())
+        seen: set[tuple[FunctionKey, int]] = set()
+        while pending:
+            value, operator = pending.popleft()
+            origin = self._origin(value)
+            if isinstance(origin, TensorRecord):
+                found.setdefault(origin.name, operator)
+            elif origin is not None and origin not in seen:
+                seen.add(origin)
+                function, index = origin
+                sites = (node for node in calls.get(function, ()) if index < len(node.inputs))
+                pending.extend(((node.scope, node.inputs[index]), operator) for node in sites)
+        return found
+
+    def _direct(self) -> Iterator[tuple[Value, str]]:
+        for node in self._nodes:
+            if node.op_type in WEIGHT_INPUTS and node.domain in _DOMAINS:
+                for index in WEIGHT_INPUTS[node.op_type]:
+                    if index < len(node.inputs) and node.inputs[index]:
+                        yield (node.scope, node.inputs[index]), node.op_type
+
+    def _calls(self) -> dict[FunctionKey, list[NodeRecord]]:
+        calls: dict[FunctionKey, list[NodeRecord]] = {}
+        for node in self._nodes:
+            key = (node.domain, node.op_type, node.overload)
+            if key in self._functions:
+                calls.setdefault(key, []).append(node)
+        return calls
+
+    def _origin(self, value: Value) -> TensorRecord | tuple[FunctionKey, int] | None:
+        """The tensor behind a value, or the function input that it is, or None when it is computed."""
+        for _ in range(_MAX_HOPS):
+            if value in self._tensors:
+                return self._tensors[value]
+            if value in self._views:
+                value = (value[0], self._views[value])
+                continue
+            scope = self._scopes[value[0]]
+            if scope.function and value[1] in scope.inputs:
+                return scope.function, scope.inputs.index(value[1])
+            if scope.parent is None or value in self._produced or value[1] in scope.inputs:
+                return None
+            value = (scope.parent, value[1])
+        return None

@@ -1,0 +1,99 @@
+"""A few public numbers of a reference by which its descendants are found again, whatever their tensors are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from onnxfp.artifact.consumers import weights
+from onnxfp.artifact.reader import Artifact
+from onnxfp.artifact.records import TensorRecord
+from onnxfp.domain import Carrier, Floats
+
+_POINTS = 64
+_TENSORS = 16
+_STRIDE = 2654435769  # 2**32 over the golden ratio: successive multiples fill a circle evenly, off any tensor's axes
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One carrier's values at public places."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def weight(self) -> int:
+        """Number of weights that the values stand for."""
+        return int(np.prod(self.shape, dtype=np.float64))
+
+
+@final
+@dataclass(frozen=True)
+class Sketch:
+    """The largest carriers of a reference, each sampled at up to 64 public places."""
+
+    tensors: tuple[Sampled, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain lists and numbers, ready for JSON."""
+        return {"tensors": [[t.name, list(t.shape), [float(f"{v:.5g}") for v in t.values]] for t in self.tensors]}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Sketch:
+        """Undo `as_dict`."""
+        rows: Sequence[Any] = plain["tensors"]
+        return cls(tuple(Sampled(str(n), tuple(map(int, s)), tuple(map(float, v))) for n, s, v in rows))
+
+
+def sketch(artifact: Artifact, carriers: Iterable[Carrier], *, tensors: int = _TENSORS) -> Sketch:
+    """Return the sketch of the `tensors` largest of the given carriers.
+
+    Raises:
+        ArtifactError: a carrier is not in the artifact or cannot be read.
+    """
+    largest = sorted(carriers, key=lambda carrier: (-carrier.size, carrier.name))[:tensors]
+    return Sketch(tuple(Sampled(c.name, c.shape, tuple(points(artifact, artifact.tensor(c.name)))) for c in largest))
+
+
+def points(artifact: Artifact, record: TensorRecord) -> Floats:
+    """Return the values of one tensor at its public places; the places depend on its size alone."""
+    places = sorted({(index * _STRIDE % (1 << 32)) * record.size >> 32 for index in range(1, _POINTS + 1)})
+    return np.array([artifact.read(record, place, place + 1)[0] for place in places if record.size], dtype=np.float64)
+
+
+def correlation(first: Floats, second: Floats) -> float:
+    """Return |Pearson correlation| of two samples, 0 when either is constant, not finite or of another length."""
+    if len(first) != len(second) or len(first) < 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return 0.0
+    centred = first - first.mean(), second - second.mean()
+    scale = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
+    return abs(float(centred[0] @ centred[1])) / scale if scale > 0 else 0.0
+
+
+def similarity(reference: Sketch, artifact: Artifact) -> float:
+    """Return the mean |correlation| of a reference's sketch with this artifact, weighted by tensor size; 0 to 1.
+
+    A tensor is paired with the one of its name and shape, else with the best of its shape; unpaired ones count 0.
+
+    Raises:
+        ArtifactError: the artifact cannot be read.
+    """
+    shapes = {sampled.shape for sampled in reference.tensors}
+    records = [record for record, _ in weights(artifact).values() if record.shape in shapes]
+    known = {record.name: points(artifact, record) for record in records}
+    telling = [sampled for sampled in reference.tensors if len(set(sampled.values)) > 1]  # constants resemble nothing
+    total = sum(sampled.weight for sampled in telling)
+    found = sum(sampled.weight * _best(sampled, records, known) for sampled in telling)
+    return found / total if total else 0.0
+
+
+def _best(sampled: Sampled, records: list[TensorRecord], known: Mapping[str, Floats]) -> float:
+    values = np.array(sampled.values)
+    same = [record for record in records if record.shape == sampled.shape]
+    named = [record for record in same if record.name == sampled.name]
+    return max((correlation(values, known[record.name]) for record in named or same), default=0.0)

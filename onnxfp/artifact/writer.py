@@ -1,0 +1,258 @@
+"""A copy of an artifact with some weights replaced: same layout, same size, every other byte the same.
+
+The files are copied whole, by the kernel and in a thread, while the caller computes patches; the patches are written
+in place; then everything is made durable and appears under its name at once, the ``.onnx`` file last.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import final
+
+from onnxfp.artifact.encode import encode
+from onnxfp.artifact.external import Identity
+from onnxfp.artifact.reader import Artifact
+from onnxfp.artifact.staging import StagedFile, check_target, unwritable
+from onnxfp.artifact.wire import shown
+from onnxfp.domain import Weights
+from onnxfp.errors import ArtifactError, UsageError
+
+_PENDING = 1 << 25  # bytes of patches kept while the copy is still running
+
+
+@dataclass(frozen=True)
+class Patch:
+    """New values for the flat, row-major range that begins at `start` of one tensor."""
+
+    name: str
+    start: int
+    values: Weights
+
+
+@final
+class StagedCopy:
+    """A copy under way. Made by `staged_copy`; `patch` as often as needed, then `commit` once."""
+
+    def __init__(
+        self, artifact: Artifact, files: dict[str | None, StagedFile], made: list[Path], *, force: bool
+    ) -> None:
+        self._artifact = artifact
+        self._files = files
+        self._made = made
+        self._force = force
+        self._pool = ThreadPoolExecutor(1)
+        self._cancel = Event()
+        self._copied: Future[None] | None = None
+        self._pending: list[tuple[str | None, int, bytes]] = []
+        self._pending_bytes = 0
+
+    def start(self) -> None:
+        """Create the temporary files and begin to copy in a thread.
+
+        Raises:
+            UsageError: a folder cannot be written.
+        """
+        for location, file in self._files.items():
+            self._make_folders(location, file)
+            file.create()
+        self._copied = self._pool.submit(self._copy)
+
+    def patch(self, name: str, start: int, values: Weights) -> None:
+        """Replace values of one tensor.
+
+        Raises:
+            UsageError: the tensor cannot be written in place, or the disk is full.
+            ValueError: the range is not inside the tensor, or a value is not finite.
+        """
+        record = self._artifact.tensor(name)
+        if not record.writable:
+            raise UsageError(
+                f"tensor '{shown(name)}': expected float, float16 or bfloat16 weights stored in one piece, found "
+                f"{record.dtype} ({record.storage}); save the model with raw data"
+            )
+        if start < 0 or start + len(values) > record.size:
+            raise ValueError(f"range {start} to {start + len(values)} is not inside a tensor of {record.size} values")
+        data = encode(values, record.dtype)
+        self._pending.append((record.external, record.runs[0].offset + start * record.type.bits // 8, data))
+        self._pending_bytes += len(data)
+        if self._pending_bytes > _PENDING or (self._copied and self._copied.done()):
+            self._flush()
+
+    def commit(self) -> None:
+        """Make the copy durable and give it its name.
+
+        With `force`, external data files are replaced one after another before the model file; without it nothing
+        existing is ever touched, and a failure half-way takes back what had appeared.
+
+        Raises:
+            UsageError: the disk is full, or a target appeared meanwhile.
+            ArtifactError: the source changed while it was copied.
+        """
+        self._flush()
+        self._refuse_changed_source()
+        for file in self._files.values():
+            file.finish()
+        published: list[StagedFile] = []
+        try:
+            for file in self._files.values():
+                file.publish(force=self._force)
+                published.append(file)
+        except BaseException:
+            for file in published if not self._force else ():
+                file.target.unlink(missing_ok=True)
+            raise
+        for folder in {file.target.parent for file in self._files.values()}:
+            _sync_folder(folder)
+        self._made.clear()
+
+    def abandon(self) -> None:
+        """Stop copying and remove every temporary file that was not published."""
+        self._cancel.set()
+        self._pool.shutdown(wait=True)
+        for file in self._files.values():
+            file.discard()
+        for folder in reversed(self._made):
+            folder.rmdir()
+
+    def _copy(self) -> None:
+        for location, file in self._files.items():
+            artifact = self._artifact
+            source = os.dup(artifact.fd) if location is None else artifact.external.duplicate(location)
+            try:
+                file.copy_from(source, self._cancel)
+            finally:
+                os.close(source)
+
+    def _flush(self) -> None:
+        if self._copied is not None:
+            self._copied.result()
+        for location, offset, data in self._pending:
+            self._files[location].write(offset, memoryview(data))
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _make_folders(self, location: str | None, file: StagedFile) -> None:
+        folder = file.target.parent
+        for depth in reversed(range(location.count("/") if location else 0)):
+            inner = folder.parents[depth - 1] if depth else folder
+            if inner.is_symlink():
+                raise UsageError(f"{shown(str(inner))}: expected a folder for external data, found a link; remove it")
+            try:
+                if not inner.is_dir():
+                    inner.mkdir()
+                    self._made.append(inner)
+            except OSError as error:
+                unwritable(inner, error)
+
+    def _refuse_changed_source(self) -> None:
+        artifact = self._artifact
+        if Identity.of(artifact.fd) == artifact.identity and all(
+            map(artifact.external.unchanged, artifact.external_files)
+        ):
+            return
+        raise ArtifactError(
+            f"{artifact.label}: expected the model unchanged while it was copied, found it changed; "
+            "read it from a place where nobody writes"
+        )
+
+
+@contextmanager
+def staged_copy(artifact: Artifact, destination: Path, *, force: bool = False) -> Iterator[StagedCopy]:
+    """Begin a copy of `artifact` at `destination`; without `commit` nothing remains of it.
+
+    External data are written beside the destination under the same relative names.
+
+    Args:
+        artifact: the open source.
+        destination: the ``.onnx`` file to write; its folder must exist.
+        force: replace files that exist there, though never the source's own.
+
+    Raises:
+        UsageError: the destination cannot be taken.
+    """
+    destination = Path(destination)
+    files = _targets(artifact, destination, force=force)
+    staged = StagedCopy(artifact, files, [], force=force)
+    try:
+        staged.start()
+        yield staged
+    finally:
+        staged.abandon()
+
+
+def write_patched(artifact: Artifact, destination: Path, patches: Iterable[Patch], *, force: bool = False) -> None:
+    """Write a copy of `artifact` with the patches applied: same layout and size, all other bytes the same.
+
+    Raises:
+        UsageError: the destination cannot be taken or written, or a tensor cannot be patched in place.
+        ArtifactError: the source changed while it was copied.
+    """
+    with staged_copy(artifact, destination, force=force) as staged:
+        for patch in patches:
+            staged.patch(patch.name, patch.start, patch.values)
+        staged.commit()
+
+
+def copy_artifact(artifact: Artifact, destination: Path, *, force: bool = False) -> None:
+    """Write an unchanged copy, with its external data.
+
+    Raises:
+        UsageError: the destination cannot be taken or written.
+        ArtifactError: the source changed while it was copied.
+    """
+    write_patched(artifact, destination, (), force=force)
+
+
+def _targets(artifact: Artifact, destination: Path, *, force: bool) -> dict[str | None, StagedFile]:
+    """The files to write, external data first and the model last, after refusing what must not be replaced."""
+    if not destination.name or not destination.parent.is_dir():
+        raise UsageError(
+            f"{shown(str(destination))}: expected a file in an existing folder, found none; create it first"
+        )
+    external = {name: destination.parent / name for name in artifact.external_files}
+    if external and destination.parent.samefile(artifact.path.parent):
+        raise UsageError(
+            f"{shown(str(destination))}: expected another folder than the source's, because the copy's external data "
+            f"'{shown(next(iter(external)))}' keep their name; write into a new folder"
+        )
+    sources = {(i.device, i.inode) for i in _identities(artifact)}
+    for target in (*external.values(), destination):
+        if _inode(target) in sources:
+            raise UsageError(f"{shown(str(target))}: expected another file than the source, found the same; rename it")
+        check_target(target, force=force)
+    if destination in external.values():
+        raise UsageError(
+            f"{shown(str(destination))}: expected a name of its own, found an external data file's; rename it"
+        )
+    files: dict[str | None, StagedFile] = {}
+    for name, target in external.items():
+        identity = artifact.external.identity(name)
+        files[name] = StagedFile(target, identity.size, identity.mode)
+    files[None] = StagedFile(destination, artifact.identity.size, artifact.identity.mode)
+    return files
+
+
+def _identities(artifact: Artifact) -> list[Identity]:
+    return [artifact.identity, *(artifact.external.identity(name) for name in artifact.external_files)]
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
