@@ -45,6 +45,8 @@ SEEN_THROUGH = frozenset(
         "DequantizeLinear",
         "QuantizeLinear",
         "Quant",
+        "Slice",
+        "Concat",
     }
 )
 _DOMAINS = frozenset(
@@ -60,8 +62,11 @@ _DOMAINS = frozenset(
     }
 )
 _MAX_HOPS = 64  # views between a weight and its consumer
+_MAX_PARTS = 64  # tensors concatenated into one weight
 Value = tuple[str, str]
 """(scope, name)."""
+Origin = str | tuple[FunctionKey, int]
+"""A tensor's name, or which input of which function."""
 
 
 def weights(artifact: Artifact) -> dict[str, tuple[TensorRecord, str]]:
@@ -81,11 +86,12 @@ class _Tracer:
         self._scopes: dict[str, ScopeRecord] = {scope.name: scope for scope in graph.scopes}
         self._functions = {scope.function: scope for scope in graph.scopes if scope.function}
         self._views = {
-            (node.scope, output): node.inputs[0]
+            (node.scope, output): node.inputs if node.op_type == "Concat" else node.inputs[:1]
             for node in graph.nodes
             if node.op_type in SEEN_THROUGH and node.domain in _DOMAINS and node.inputs
             for output in node.outputs[:1]
         }
+        self._known: dict[Value, frozenset[Origin]] = {}
         self._produced = {(node.scope, output) for node in graph.nodes for output in node.outputs}
 
     def consumers(self) -> dict[str, str]:
@@ -96,14 +102,14 @@ class _Tracer:
         seen: set[tuple[FunctionKey, int]] = set()
         while pending:
             value, operator = pending.popleft()
-            origin = self._origin(value)
-            if isinstance(origin, TensorRecord):
-                found.setdefault(origin.name, operator)
-            elif origin is not None and origin not in seen:
-                seen.add(origin)
-                function, index = origin
-                sites = (node for node in calls.get(function, ()) if index < len(node.inputs))
-                pending.extend(((node.scope, node.inputs[index]), operator) for node in sites)
+            for origin in sorted(self._origins(value), key=str):
+                if isinstance(origin, str):
+                    found.setdefault(origin, operator)
+                elif origin not in seen:
+                    seen.add(origin)
+                    function, index = origin
+                    sites = (node for node in calls.get(function, ()) if index < len(node.inputs))
+                    pending.extend(((node.scope, node.inputs[index]), operator) for node in sites)
         return found
 
     def _direct(self) -> Iterator[tuple[Value, str]]:
@@ -121,18 +127,26 @@ class _Tracer:
                 calls.setdefault(key, []).append(node)
         return calls
 
-    def _origin(self, value: Value) -> TensorRecord | tuple[FunctionKey, int] | None:
-        """The tensor behind a value, or the function input that it is, or None when it is computed."""
-        for _ in range(_MAX_HOPS):
-            if value in self._tensors:
-                return self._tensors[value]
-            if value in self._views:
-                value = (value[0], self._views[value])
-                continue
-            scope = self._scopes[value[0]]
-            if scope.function and value[1] in scope.inputs:
-                return scope.function, scope.inputs.index(value[1])
-            if scope.parent is None or value in self._produced or value[1] in scope.inputs:
-                return None
-            value = (scope.parent, value[1])
-        return None
+    def _origins(self, value: Value, hops: int = 0) -> frozenset[Origin]:
+        """The tensors behind a value, or the function input that it is; empty when it is computed."""
+        if value in self._tensors:
+            return frozenset({self._tensors[value].name})
+        if value in self._known:
+            return self._known[value]
+        self._known[value] = frozenset()  # a cycle computes nothing
+        if hops < _MAX_HOPS:
+            self._known[value] = self._through(value, hops) if value in self._views else self._outer(value, hops)
+        return self._known[value]
+
+    def _through(self, value: Value, hops: int) -> frozenset[Origin]:
+        parts = [self._origins((value[0], name), hops + 1) for name in self._views[value]]
+        found = frozenset().union(*parts)
+        return found if all(parts) and len(found) <= _MAX_PARTS else frozenset()
+
+    def _outer(self, value: Value, hops: int) -> frozenset[Origin]:
+        scope = self._scopes[value[0]]
+        if scope.function and value[1] in scope.inputs:
+            return frozenset({(scope.function, scope.inputs.index(value[1]))})
+        if scope.parent is None or value in self._produced or value[1] in scope.inputs:
+            return frozenset()
+        return self._origins((scope.parent, value[1]), hops + 1)
