@@ -1,9 +1,8 @@
 """The owner's 32 secret bytes, and the small private file that holds them.
 
 The file is one line of JSON: ``format``, ``version``, ``fingerprint``, and either the secret itself
-(``"protection": "none"``) or, under a passphrase, the parameters of scrypt (RFC 7914) and the secret sealed by
-AES-256-GCM with everything else in the file as associated data. Parameters are bounded before they are obeyed, so that
-a hostile file can neither fill the memory nor stop the clock.
+(``"protection": "none"``) or the secret sealed under a passphrase, in which case nothing in the file can be altered
+unseen.
 """
 
 from __future__ import annotations
@@ -12,24 +11,21 @@ import errno
 import json
 import os
 import stat
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from onnxfp.errors import KeyFileError, UsageError
+from onnxfp.errors import KeyFileError
 from onnxfp.keys.keystream import SECRET_BYTES, Keystream
+from onnxfp.keys.passphrase import SEALED_FIELDS, hex_field, seal_secret, unseal_secret
 from onnxfp.keys.private_file import new_private_file
 
 FORMAT = "onnxfp owner key"
 VERSION = 1
 _LARGEST_FILE = 4096
-# 64 MiB and two passes, about half a second; what is read back may ask for at most four times as much of either.
-_SCRYPT = {"log2_n": 16, "r": 8, "p": 2}
-_SCRYPT_BOUNDS = {"log2_n": (14, 18), "r": (8, 8), "p": (1, 4)}
-_PLAIN = {"format", "version", "protection", "fingerprint", "secret"}
-_SEALED = {"format", "version", "protection", "fingerprint", "salt", "nonce", "sealed", *_SCRYPT}
-_SEALED_BYTES = {"salt": 16, "nonce": 12, "sealed": SECRET_BYTES + 16}
+_PLAIN, _SEALED = "none", "scrypt+aes-256-gcm"
+_HEADER = frozenset({"format", "version", "protection", "fingerprint"})
+_FIELDS = {_PLAIN: _HEADER | {"secret"}, _SEALED: _HEADER | SEALED_FIELDS}
 
 
 @final
@@ -61,10 +57,13 @@ def create_key_file(path: str | os.PathLike[str], passphrase: str | None) -> Own
         KeyFileError: the path is taken, or the folder or the disk refuses.
     """
     key = OwnerKey(os.urandom(SECRET_BYTES))
-    content = json.dumps(_plain(key) if passphrase is None else _protect(key, passphrase)) + "\n"
+    if passphrase is None:
+        fields = {**_header(_PLAIN, key), "secret": key.secret.hex()}
+    else:
+        fields = seal_secret(key.secret, passphrase, _header(_SEALED, key))
     try:
         with new_private_file(path) as temporary, open(temporary, "w", encoding="ascii") as stream:
-            stream.write(content)
+            stream.write(json.dumps(fields) + "\n")
     except FileExistsError:
         raise KeyFileError(f"{path} exists already; a key is never overwritten: use it, or move it away") from None
     except OSError as error:
@@ -84,65 +83,20 @@ def load_key_file(path: str | os.PathLike[str], passphrase: Callable[[], str] | 
             or the passphrase is missing or wrong.
     """
     fields = _parse(_read_private(path), path)
-    if fields["protection"] == "none":
-        secret = _bytes(fields, "secret", SECRET_BYTES, path)
+    if fields["protection"] == _PLAIN:
+        secret = hex_field(fields, "secret", SECRET_BYTES, path)
     elif passphrase is None:
         raise KeyFileError(f"{path} is protected by a passphrase, and none was given; give it")
     else:
-        secret = _unseal(fields, passphrase, path)
+        secret = unseal_secret(fields, passphrase, path)
     key = OwnerKey(secret)
     if key.fingerprint != fields["fingerprint"]:
         raise KeyFileError(f"{path} is damaged: its key does not have its fingerprint; restore it from a backup")
     return key
 
 
-def _plain(key: OwnerKey) -> dict[str, object]:
-    return {**_header("none", key), "secret": key.secret.hex()}
-
-
-def _header(protection: str, key: OwnerKey) -> dict[str, object]:
+def _header(protection: str, key: OwnerKey) -> dict[str, Any]:
     return {"format": FORMAT, "version": VERSION, "protection": protection, "fingerprint": key.fingerprint}
-
-
-def _protect(key: OwnerKey, passphrase: str) -> dict[str, object]:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    if not passphrase:
-        raise UsageError("the passphrase is empty; give one, or none at all")
-    salt, nonce = os.urandom(_SEALED_BYTES["salt"]), os.urandom(_SEALED_BYTES["nonce"])
-    fields = {**_header("scrypt+aes-256-gcm", key), **_SCRYPT, "salt": salt.hex(), "nonce": nonce.hex()}
-    cipher = AESGCM(_stretch(passphrase, salt, _SCRYPT))
-    return {**fields, "sealed": cipher.encrypt(nonce, key.secret, _associated(fields)).hex()}
-
-
-def _unseal(fields: dict[str, Any], passphrase: Callable[[], str], path: object) -> bytes:
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    for name, (least, most) in _SCRYPT_BOUNDS.items():
-        if type(fields[name]) is not int or not least <= fields[name] <= most:
-            raise KeyFileError(f"{path} asks for scrypt with {name} outside {least}..{most}; restore it from a backup")
-    salt, nonce, sealed = (_bytes(fields, name, size, path) for name, size in _SEALED_BYTES.items())
-    cipher = AESGCM(_stretch(passphrase(), salt, fields))
-    try:
-        return cipher.decrypt(nonce, sealed, _associated(fields))
-    except InvalidTag:
-        raise KeyFileError(f"the passphrase of {path} is wrong, or the file was altered; try again") from None
-
-
-def _stretch(passphrase: str, salt: bytes, parameters: dict[str, Any]) -> bytes:
-    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-
-    try:
-        # The same letters typed on another machine may arrive composed or decomposed.
-        text = unicodedata.normalize("NFC", passphrase).encode()
-    except UnicodeEncodeError:
-        raise UsageError("the passphrase is not Unicode text; type it again") from None
-    return Scrypt(salt, 32, 1 << parameters["log2_n"], parameters["r"], parameters["p"]).derive(text)
-
-
-def _associated(fields: dict[str, Any]) -> bytes:
-    return json.dumps({name: fields[name] for name in sorted(fields) if name != "sealed"}).encode()
 
 
 def _read_private(path: str | os.PathLike[str]) -> bytes:
@@ -182,17 +136,6 @@ def _parse(content: bytes, path: object) -> dict[str, Any]:
         raise KeyFileError(f"{path} is no key file; say where yours is")
     if type(fields.get("version")) is not int or fields["version"] != VERSION:
         raise KeyFileError(f"{path} is a key file of a version other than {VERSION}; use the release that wrote it")
-    expected = {"none": _PLAIN, "scrypt+aes-256-gcm": _SEALED}.get(str(fields.get("protection")))
-    if expected is None or set(fields) != expected:
+    if frozenset(fields) != _FIELDS.get(str(fields.get("protection"))):
         raise KeyFileError(f"{path} lacks fields of a key file or has others; restore it from a backup")
     return fields
-
-
-def _bytes(fields: dict[str, Any], name: str, size: int, path: object) -> bytes:
-    try:
-        value = bytes.fromhex(fields[name])
-    except (TypeError, ValueError):
-        value = b""
-    if len(value) != size:
-        raise KeyFileError(f"{path} is damaged: its {name} is not {size} hexadecimal bytes; restore it from a backup")
-    return value

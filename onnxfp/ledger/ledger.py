@@ -7,17 +7,19 @@ is seen by `verify` alone, so a judgement starts with it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, final
 
 from onnxfp.errors import TamperedError, UsageError, VaultError
 from onnxfp.keys.recipient import canonical_name
-from onnxfp.ledger.chain import check_chain, check_seal, format_head, next_row, parse_head
+from onnxfp.ledger.chain import check_chain, format_head, parse_head
 from onnxfp.ledger.entries import IssueEntry, Kind, ReferenceEntry, Row, canonical_json
+from onnxfp.ledger.journal import Journal
 
 if TYPE_CHECKING:
-    from onnxfp.ledger.store import Store, Transaction
+    from onnxfp.ledger.store import Store
 
 
 @final
@@ -51,19 +53,19 @@ class Ledger:
             UsageError: the identifier stands for another reference.
         """
         document = entry.document()
-        with self.store.writing() as transaction:
-            row = self._find(transaction, Kind.REFERENCE, entry.reference)
+        with self._writing() as journal:
+            row = journal.find(Kind.REFERENCE, entry.reference)
             if row is None:
                 content = (Kind.REFERENCE, entry.reference, "", document)
-                row = self._append(transaction, content, entry.registered_at)
+                row = journal.append(content, entry.registered_at)
         if row.payload != document:
             raise UsageError(f"reference {entry.reference} is registered otherwise already; choose another identifier")
         return ReferenceEntry.of_row(row)
 
     def references(self) -> tuple[ReferenceEntry, ...]:
         """Return all references, in order of registration."""
-        with self.store.reading() as transaction:
-            return tuple(ReferenceEntry.of_row(row) for row in self._rows(transaction, Kind.REFERENCE))
+        with self._reading() as journal:
+            return tuple(ReferenceEntry.of_row(row) for row in journal.rows(Kind.REFERENCE))
 
     def reference(self, reference_id: str) -> ReferenceEntry:
         """Return one reference.
@@ -71,8 +73,8 @@ class Ledger:
         Raises:
             UsageError: it is not registered.
         """
-        with self.store.reading() as transaction:
-            return ReferenceEntry.of_row(self._registered(transaction, reference_id))
+        with self._reading() as journal:
+            return ReferenceEntry.of_row(journal.registered(reference_id))
 
     def reserve(self, reference_id: str, recipient: str, at: str) -> IssueEntry:
         """Record that a recipient is about to get a copy; nothing is written when that is recorded already.
@@ -86,15 +88,15 @@ class Ledger:
             UsageError: the reference is not registered, or the name is refused.
         """
         name = canonical_name(recipient)
-        with self.store.reading() as transaction:
-            entry = self._issue(transaction, reference_id, name)
+        with self._reading() as journal:
+            entry = journal.issue(reference_id, name)
         if entry is not None:
             return entry
-        with self.store.writing() as transaction:
-            self._registered(transaction, reference_id)
-            entry = self._issue(transaction, reference_id, name)  # perhaps reserved by another process just now
+        with self._writing() as journal:
+            journal.registered(reference_id)
+            entry = journal.issue(reference_id, name)  # perhaps reserved by another process just now
             if entry is None:
-                row = self._append(transaction, (Kind.RESERVED, reference_id, name, "{}"), at)
+                row = journal.append((Kind.RESERVED, reference_id, name, "{}"), at)
                 entry = IssueEntry.of_rows(row, None)
         return entry
 
@@ -109,31 +111,31 @@ class Ledger:
             UsageError: the recipient holds a copy with another digest.
         """
         name = canonical_name(recipient)
-        with self.store.writing() as transaction:
-            entry = self._issue(transaction, reference_id, name)
+        with self._writing() as journal:
+            entry = journal.issue(reference_id, name)
             if entry is None:
                 raise VaultError(f"no copy of {reference_id} is reserved for {name}; issue it again")
             if entry.artifact not in (None, artifact_digest):
                 raise UsageError(f"{name} was issued other bytes of {reference_id}; one recipient gets one copy")
             if entry.artifact is None:
                 payload = canonical_json({"artifact": artifact_digest})
-                return format_head(self._append(transaction, (Kind.ISSUED, reference_id, name, payload), at))
-            return format_head(self._last(transaction))
+                return format_head(journal.append((Kind.ISSUED, reference_id, name, payload), at))
+            return format_head(journal.last())
 
     def issues(self, reference_id: str | None = None) -> tuple[IssueEntry, ...]:
         """Return every reservation, of one reference or of all, in order, with its completion."""
         reserved: dict[tuple[str, str], Row] = {}
         issued: dict[tuple[str, str], Row] = {}
-        with self.store.reading() as transaction:
-            for row in self._rows(transaction, Kind.RESERVED, Kind.ISSUED, reference=reference_id):
+        with self._reading() as journal:
+            for row in journal.rows(Kind.RESERVED, Kind.ISSUED, reference=reference_id):
                 rows = reserved if row.kind == Kind.RESERVED else issued
                 rows.setdefault((row.reference, row.subject), row)
         return tuple(IssueEntry.of_rows(row, issued.get(key)) for key, row in reserved.items())
 
     def recipients(self, reference_id: str | None = None) -> tuple[str, ...]:
         """Return everybody for whom a copy was ever reserved, each once, in order of the first reservation."""
-        with self.store.reading() as transaction:
-            rows = self._rows(transaction, Kind.RESERVED, reference=reference_id)
+        with self._reading() as journal:
+            rows = journal.rows(Kind.RESERVED, reference=reference_id)
             return tuple(dict.fromkeys(row.subject for row in rows))
 
     def record_look(self, suspect_digest: str, settings: str, at: str) -> int:
@@ -148,17 +150,17 @@ class Ledger:
             How many distinct other settings were tried on this suspect before these were first tried: alpha is to be
             halved as often, and a repeated look keeps the alpha that it had.
         """
-        with self.store.writing() as transaction:
-            looks = self._rows(transaction, Kind.LOOK, reference="", subject=suspect_digest)
+        with self._writing() as journal:
+            looks = journal.rows(Kind.LOOK, reference="", subject=suspect_digest)
             tried = list(dict.fromkeys(row.payload for row in looks))
             payload = canonical_json({"settings": settings})
-            self._append(transaction, (Kind.LOOK, "", suspect_digest, payload), at)
+            journal.append((Kind.LOOK, "", suspect_digest, payload), at)
         return tried.index(payload) if payload in tried else len(tried)
 
     def head(self) -> str:
         """Return what identifies the ledger up to now: number and mac of its last row."""
-        with self.store.reading() as transaction:
-            return format_head(self._last(transaction))
+        with self._reading() as journal:
+            return format_head(journal.last())
 
     def verify(self, expected_head: str | None = None) -> int:
         """Prove that the chain is whole.
@@ -185,35 +187,12 @@ class Ledger:
             raise TamperedError(f"the ledger was cut: it has {rows} rows, without the expected head; restore a backup")
         return rows
 
-    def _rows(
-        self, transaction: Transaction, *kinds: Kind, reference: str | None = None, subject: str | None = None
-    ) -> Iterator[Row]:
-        for row in transaction.rows(*kinds, reference=reference, subject=subject):
-            yield check_seal(self.chain_key, row)
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Journal]:
+        with self.store.reading() as transaction:
+            yield Journal(transaction, self.chain_key)
 
-    def _registered(self, transaction: Transaction, reference_id: str) -> Row:
-        row = self._find(transaction, Kind.REFERENCE, reference_id)
-        if row is None:
-            raise UsageError(f"reference {reference_id} is not registered; register it first")
-        return row
-
-    def _issue(self, transaction: Transaction, reference_id: str, name: str) -> IssueEntry | None:
-        reserved = self._find(transaction, Kind.RESERVED, reference_id, name)
-        if reserved is None:
-            return None
-        return IssueEntry.of_rows(reserved, self._find(transaction, Kind.ISSUED, reference_id, name))
-
-    def _find(self, transaction: Transaction, kind: Kind, reference_id: str, subject: str = "") -> Row | None:
-        row = transaction.find(kind, reference_id, subject)
-        return None if row is None else check_seal(self.chain_key, row)
-
-    def _last(self, transaction: Transaction) -> Row:
-        row = transaction.last()
-        if row is None:
-            raise TamperedError("the ledger has no rows left; restore it from a backup")
-        return check_seal(self.chain_key, row)
-
-    def _append(self, transaction: Transaction, content: tuple[Kind, str, str, str], at: str) -> Row:
-        row = next_row(self.chain_key, self._last(transaction), content, at)
-        transaction.append(row)
-        return row
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Journal]:
+        with self.store.writing() as transaction:
+            yield Journal(transaction, self.chain_key)

@@ -66,11 +66,16 @@ def _fill(path: str, chain_key: bytes) -> None:
     from onnxfp.ledger.store import connect_store
 
     store = connect_store(path)
-    with contextlib.closing(store):
-        store.use_write_ahead_log()
-        with store.writing() as transaction:
-            create_layout(transaction.connection)
-            transaction.append(_first_row(chain_key))
+    try:
+        with contextlib.closing(store):
+            with store.writing() as transaction:
+                create_layout(transaction.connection)
+                transaction.append(_first_row(chain_key))
+            store.use_write_ahead_log()  # last: the file is complete without its log
+    finally:
+        for suffix in ("-journal", "-wal", "-shm"):  # gone already, unless the disk was full
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + suffix)
 
 
 def _first_row(chain_key: bytes) -> Row:
@@ -82,11 +87,11 @@ def _first_row(chain_key: bytes) -> Row:
 def _check_ends(first: Row | None, last: Row | None, chain_key: bytes, path: str) -> None:
     if first is None or last is None:
         raise TamperedError(f"the first row of the ledger {path} is gone; restore it from a backup")
-    genuine = first == _first_row(chain_key)
-    if not genuine and (last == first or not is_sealed(chain_key, last)):
+    if first[:-1] != _first_row(chain_key)[:-1]:
+        raise TamperedError(f"ledger row {first.seq} was altered; restore the ledger {path} from a backup")
+    if not is_sealed(chain_key, first) and not is_sealed(chain_key, last):
         raise VaultError(f"the ledger {path} belongs to another owner key; give the one that it was created with")
-    if not genuine:
-        raise TamperedError(f"ledger row {first.seq} was altered; restore the ledger from a backup")
+    check_seal(chain_key, first)
     check_seal(chain_key, last)
 
 

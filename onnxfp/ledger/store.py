@@ -133,21 +133,28 @@ def _translated(path: str) -> Iterator[None]:
         raise _blame(path, error.orig) from None
     except sqlite3.Error as error:
         raise _blame(path, error) from None
+    except UnicodeDecodeError:  # the driver could not even read the error, which quotes the file
+        raise _damaged(path) from None
     except UnicodeEncodeError:
         raise UsageError("a ledger holds Unicode text only; leave out what is not") from None
 
 
 def _blame(path: str, error: BaseException | None) -> VaultError:
     code = getattr(error, "sqlite_errorcode", None)
+    said = str(error).encode("unicode_escape").decode()[:200]  # it may quote a hostile file
     match None if code is None else code & 0xFF:
         case sqlite3.SQLITE_NOTADB:
             return VaultError(f"{path} is not a ledger (no SQLite file); say where yours is")
         case sqlite3.SQLITE_CORRUPT | None:  # without a code: text that is not UTF-8
-            return TamperedError(f"the ledger {path} is damaged; restore it from a backup")
+            return _damaged(path)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return VaultError(f"the ledger {path} is held by another process; try again")
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-            return VaultError(f"the ledger {path} cannot be read or written ({error}): is the disk full? make room")
+            return VaultError(f"the ledger {path} cannot be read or written ({said}): is the disk full? make room")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return VaultError(f"the ledger {path} cannot be opened for writing ({error}); check folder and mode")
-    return VaultError(f"the ledger {path} refused: {error}")
+            return VaultError(f"the ledger {path} cannot be opened for writing ({said}); check folder and mode")
+    return VaultError(f"the ledger {path} was refused: {said}; restore it from a backup if that stays")
+
+
+def _damaged(path: str) -> TamperedError:
+    return TamperedError(f"the ledger {path} is damaged; restore it from a backup")
