@@ -10,8 +10,7 @@ Axes, everywhere and in this order: recipients, hypotheses, positions, alphabet,
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -41,6 +40,8 @@ class Carrier:
     """Operator that consumes it: ``Conv``, ``Gemm``, ``MatMul``, ``LSTM``, ..."""
     spread: float
     """Robust standard deviation of its non-zero weights; 0 when it has none."""
+    writable: bool = True
+    """Whether its values can be changed in place: a float type of fixed width, in one piece."""
 
     @property
     def size(self) -> int:
@@ -290,7 +291,8 @@ class Verdict:
     """Why, when inconclusive; a note otherwise."""
     unread: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
-    details: Mapping[str, object] = field(default_factory=dict)
+    committed_at: str = ""
+    """When the earliest claim that could be read was laid down, UTC, ISO 8601."""
 
     @property
     def log10_e(self) -> float | None:

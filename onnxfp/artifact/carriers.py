@@ -30,7 +30,9 @@ def carriers(artifact: Artifact, *, finite: bool = True) -> tuple[Carrier, ...]:
             looked at, in 16 windows.
     """
     return tuple(
-        Carrier(record.name, record.shape, record.dtype, operator, _spread(artifact, record, finite=finite))
+        Carrier(
+            record.name, record.shape, record.dtype, operator, _spread(artifact, record, finite=finite), record.writable
+        )
         for record, operator in weights(artifact).values()
         if record.size >= MIN_SIZE and record.dtype not in _NOT_WEIGHTS
     )

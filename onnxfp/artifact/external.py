@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -78,8 +79,9 @@ def contained(location: str, label: str) -> tuple[str, ...]:
 class ExternalFiles:
     """The external files of one model, opened when needed and checked to be the same file each time."""
 
-    def __init__(self, folder: Path, label: str, *, allow_links: bool) -> None:
+    def __init__(self, folder: Path, label: str, *, allow_links: bool, staged: Mapping[str, int] | None = None) -> None:
         self.folder = folder
+        self.staged = staged or {}  # descriptors of files that have no name yet
         self.label = label
         self.allow_links = allow_links
         self._seen: dict[str, Identity] = {}
@@ -145,6 +147,8 @@ class ExternalFiles:
         return fd
 
     def _open_contained(self, location: str) -> int:
+        if location in self.staged:
+            return os.dup(self.staged[location])
         parts = self._resolved(location) if self.allow_links else tuple(location.split("/"))
         try:
             fd = _walk(self.folder, parts)

@@ -16,7 +16,7 @@ from threading import Event
 from typing import final
 
 from onnxfp.artifact.encode import encode
-from onnxfp.artifact.external import Identity
+from onnxfp.artifact.external import ExternalFiles, Identity
 from onnxfp.artifact.reader import Artifact
 from onnxfp.artifact.staging import StagedFile, check_target, unwritable
 from onnxfp.artifact.wire import shown
@@ -83,6 +83,18 @@ class StagedCopy:
         self._pending_bytes += len(data)
         if self._pending_bytes > _PENDING or (self._copied and self._copied.done()):
             self._flush()
+
+    @contextmanager
+    def preview(self) -> Iterator[Artifact]:
+        """Open what has been written so far, before it has its name: what is read are the bytes of the copy."""
+        self._flush()
+        source = self._artifact
+        staged = {location: file.fd for location, file in self._files.items() if location is not None}
+        external = ExternalFiles(source.path.parent, source.label, allow_links=False, staged=staged)
+        for location in source.external_files:
+            external.add(location)
+        with Artifact(source.path, os.dup(self._files[None].fd), external, source.graph, source.tensors) as copy:
+            yield copy
 
     def commit(self) -> None:
         """Make the copy durable and give it its name.

@@ -5,33 +5,32 @@ A weight that is exactly zero in the reference stays zero, so a pruned model sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import assert_never
 
 import numpy as np
 
-from onnxfp.domain import Constraint, Segment, Weights, WeightTarget
-from onnxfp.errors import FidelityError, UsageError
+from onnxfp.domain import Constraint, Membership, OutputTarget, Segment, Weights, WeightTarget
+from onnxfp.errors import ArtifactError, FidelityError, UsageError
 
 ReadWeights = Callable[[Segment], Weights]
+
+_SWEEPS = 8
+_CLOSE = 0.05  # of a target's own size: what targets may disturb one another
 
 
 @dataclass(frozen=True)
 class Change:
-    """New values of one segment."""
+    """New values of one segment, and how far they are from the old ones."""
 
     segment: Segment
     values: Weights
-
-
-@dataclass(frozen=True)
-class CarrierChange:
-    """How far one carrier was moved."""
-
-    carrier: str
-    relative: float
-    """Norm of the change over norm of the weights, on the segments used."""
+    moved: float
+    """Sum of the squared changes."""
+    weight: float
+    """Sum of the squared old values."""
 
 
 def solve(constraints: Sequence[Constraint], read: ReadWeights, budget: float) -> tuple[Change, ...]:
@@ -44,57 +43,80 @@ def solve(constraints: Sequence[Constraint], read: ReadWeights, budget: float) -
 
     Raises:
         UsageError: a constraint that closed form cannot satisfy.
+        ArtifactError: a weight to be changed is not finite.
         FidelityError: a carrier would change by more than the budget.
     """
     targets = [_weight_target(constraint) for constraint in constraints]
     segments = targets[0].segments
     if any(target.segments != segments for target in targets):
         raise UsageError("weight targets of one artifact must be over the same weights")
-    current = [read(segment) for segment in segments]
+    current = [_finite(segment, read(segment)) for segment in segments]
     steps = _steps(targets, current)
     edges = np.cumsum([0] + [segment.size for segment in segments])
-    changes = []
-    for segment, weights, start, stop in zip(segments, current, edges, edges[1:], strict=False):
-        step = steps[start:stop] * np.float32(segment.spread)
-        changes.append(Change(segment, np.where(weights == 0, weights, weights + step).astype(np.float32)))
-    for moved in relative_changes(changes, current):
-        if moved.relative > budget:
+    changes = tuple(
+        _change(segment, weights, steps[start:stop])
+        for segment, weights, start, stop in zip(segments, current, edges, edges[1:], strict=False)
+    )
+    _keep_budget(changes, budget)
+    return changes
+
+
+def relative_changes(changes: Sequence[Change]) -> dict[str, float]:
+    """Return, per carrier, the norm of the change over the norm of the weights, on the segments used."""
+    relative = {}
+    for carrier, group in groupby(changes, key=lambda change: change.segment.carrier):
+        parts = list(group)
+        weight = sum(part.weight for part in parts)
+        relative[carrier] = float(np.sqrt(sum(part.moved for part in parts) / weight)) if weight > 0 else 0.0
+    return relative
+
+
+def _keep_budget(changes: Sequence[Change], budget: float) -> None:
+    for carrier, relative in relative_changes(changes).items():
+        if relative > budget:
             raise FidelityError(
-                f"carrier {moved.carrier!r} would change by {moved.relative:.1%} of its norm, more than the budget of "
-                f"{budget:.1%}; use a lower strength or raise the budget"
+                f"carrier {carrier!r} would change by {relative:.1%} of its norm, more than the budget of "
+                f"{budget:.1%}; use a lower strength or a higher budget"
             )
-    return tuple(changes)
-
-
-def relative_changes(changes: Sequence[Change], before: Sequence[Weights]) -> Iterator[CarrierChange]:
-    """Yield how far each carrier was moved, in order."""
-    pairs = zip(changes, before, strict=True)
-    for carrier, group in groupby(pairs, key=lambda pair: pair[0].segment.carrier):
-        moved = weight = 0.0
-        for change, weights in group:
-            moved += float(np.sum(np.square(change.values - weights, dtype=np.float64)))
-            weight += float(np.sum(np.square(weights, dtype=np.float64)))
-        yield CarrierChange(carrier, float(np.sqrt(moved / weight)) if weight > 0 else 0.0)
 
 
 def _weight_target(constraint: Constraint) -> WeightTarget:
     match constraint:
         case WeightTarget():
             return constraint
-        case _:
-            raise UsageError("closed form changes weights only; this scheme needs fine-tuning")
+        case OutputTarget() | Membership():
+            raise UsageError("closed form changes weights only; this scheme needs training")
+    assert_never(constraint)
+
+
+def _finite(segment: Segment, weights: Weights) -> Weights:
+    if not np.isfinite(weights).all():
+        raise ArtifactError(f"carrier {segment.carrier!r} has weights that are not finite; a mark needs a whole model")
+    return weights
 
 
 def _steps(targets: Sequence[WeightTarget], current: Sequence[Weights]) -> Weights:
-    """Return the sum of all targets' updates, in spreads, for all segments in a row."""
-    total = np.zeros(sum(weights.size for weights in current), dtype=np.float32)
-    for target in targets:
-        wanted = target.values
-        if target.blind:
-            units = [
-                weights / np.float32(segment.spread * target.strength)
-                for segment, weights in zip(target.segments, current, strict=True)
-            ]
-            wanted = wanted - target.projection.apply(np.concatenate(units))
-        total += target.projection.min_norm_update(wanted) * np.float32(target.strength)
+    """Return one change, in spreads, of all segments in a row, that satisfies all targets together.
+
+    Each target is solved in turn against what the others left of it (block Gauss-Seidel); secret projections are
+    nearly orthogonal, so one or two sweeps do.
+    """
+    segments = targets[0].segments
+    spreads = [weights / np.float32(segment.spread) for segment, weights in zip(segments, current, strict=True)]
+    weights, total = np.concatenate(spreads), np.zeros(sum(map(len, current)), dtype=np.float32)
+    for _ in range(_SWEEPS):
+        worst = 0.0
+        for target in targets:
+            read = (weights + total if target.blind else total) / np.float32(target.strength)
+            missing = target.values - target.projection.apply(read)
+            total += target.projection.min_norm_update(missing) * np.float32(target.strength)
+            worst = max(worst, float(np.linalg.norm(missing) / max(1e-9, float(np.linalg.norm(target.values)))))
+        if worst <= _CLOSE or len(targets) == 1:
+            break
     return total
+
+
+def _change(segment: Segment, weights: Weights, step: Weights) -> Change:
+    values: Weights = np.where(weights == 0, weights, weights + step * np.float32(segment.spread))
+    moved = float(np.sum(np.square(values - weights, dtype=np.float64)))
+    return Change(segment, values, moved, float(np.sum(np.square(weights, dtype=np.float64))))

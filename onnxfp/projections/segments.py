@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from onnxfp.domain import Carrier, Segment
 from onnxfp.keys.keystream import Keystream
 
-_WRITABLE = ("float", "float16", "bfloat16")
 _BLOCK = 1 << 14  # weights of one block: large enough to read at disk speed
 
 
@@ -17,7 +16,7 @@ def pick_segments(carriers: Sequence[Carrier], max_weights: int, keystream: Keys
     All blocks stand in a row; the row is cut into equal groups, and of each group the key picks one block. So every
     part of the model is represented, a reader touches only the picked blocks, and nobody else knows which they are.
     """
-    usable = [carrier for carrier in carriers if carrier.dtype in _WRITABLE and carrier.spread > 0]
+    usable = [carrier for carrier in carriers if carrier.writable and carrier.spread > 0]
     if sum(carrier.size for carrier in usable) <= max_weights:
         return tuple(Segment(carrier.name, 0, carrier.size, carrier.spread) for carrier in usable)
     blocks = [

@@ -73,8 +73,8 @@ class OpenedWeights:
             raise ArtifactError(f"the suspect has no tensor that answers for carrier {carrier!r}")
         mine = _weights(self.suspect, self.tensors[carrier], segments)
         if probe.blind:
-            heard: Weights = np.where(np.isfinite(mine), mine, 0) / np.float32(probe.strength * segments[0].spread)
-            return heard
+            unit = np.float32(probe.strength * segments[0].spread)
+            return np.nan_to_num(mine, nan=0.0, posinf=0.0, neginf=0.0) / unit
         theirs = _weights(self.reference, _record(self.reference, carrier), segments)
         return residual(mine, theirs, segments[0].spread, probe.clip, probe.strength)
 

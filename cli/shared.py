@@ -1,0 +1,75 @@
+"""What several commands share: options declared once, the clock, the vault, printing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from onnxfp.workflows.vault import Vault
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+MODEL = click.Path(path_type=Path)
+
+format_option = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
+)
+links_option = click.option("--allow-links", is_flag=True, help="Accept external data through links within its folder.")
+force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
+alpha_option = click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=1e-6,
+    show_default=True,
+    help="Probability of a false accusation, fixed beforehand.",
+)
+
+
+def now() -> str:
+    """Return the time, UTC, ISO 8601."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def passphrase() -> str:
+    """Return the owner key's passphrase: from ONNXFP_PASSPHRASE, or asked for on a terminal."""
+    if "ONNXFP_PASSPHRASE" in os.environ:
+        return os.environ["ONNXFP_PASSPHRASE"]
+    if not sys.stdin.isatty():
+        raise click.UsageError("the owner key has a passphrase; set ONNXFP_PASSPHRASE")
+    answer: str = click.prompt("Passphrase of the owner key", hide_input=True, err=True)
+    return answer
+
+
+def opened(context: click.Context) -> Vault:
+    """Open the vault that the command line names."""
+    from onnxfp.workflows.vault import open_vault
+
+    return open_vault(Path(context.obj), passphrase)
+
+
+def say(text: str) -> None:
+    """Say something on stderr that is not a result."""
+    click.echo(text, err=True)
+
+
+def progress(text: str) -> None:
+    """Show progress on one line of a terminal; silent when stderr is not one."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
+
+def show(result: Any, rows: Callable[[Any], list[tuple[str, str]]], form: str) -> None:
+    """Print a result, as a table of `rows` or as JSON."""
+    from onnxfp.report.plain import to_json
+    from onnxfp.report.text import table
+
+    progress("")
+    click.echo(to_json(result) if form == "json" else table(rows(result)))

@@ -1,0 +1,52 @@
+"""Commands that try things out or check the record: attack, ledger, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxfp_cli.shared import MODEL, force_option, format_option, now, opened, progress, show
+
+
+@click.command("attack")
+@click.argument("models", type=MODEL, nargs=-1, required=True)
+@click.option("--with", "step", required=True, help="NAME[:value], such as prune:0.5, round:8, fp16, average.")
+@click.option("-o", "--output", type=MODEL, required=True, help="Where the result is written.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the attack's own randomness.")
+@force_option
+@format_option
+def attack_command(models: tuple[Path, ...], step: str, output: Path, seed: int, force: bool, form: str) -> None:
+    """Try to remove a mark: one removal step, or one coalition of several copies."""
+    from onnxfp.workflows.attack import attack, attacked_rows
+
+    show(attack(models, step, output, seed, force=force), attacked_rows, form)
+
+
+@click.group("ledger")
+def ledger_group() -> None:
+    """The record of who holds which copy."""
+
+
+@ledger_group.command("verify")
+@click.option("--head", help="A head that `issue` printed: it must stand in the chain.")
+@click.pass_context
+def ledger_verify_command(context: click.Context, head: str | None) -> None:
+    """Is the record whole? Finds any altered, missing, inserted or moved row, and with --head a cut tail."""
+    with opened(context) as vault:
+        rows = vault.ledger.verify(head)
+        click.echo(f"whole: {rows} rows, head {vault.ledger.head()}")
+
+
+@click.command("demo")
+@format_option
+def demo_command(form: str) -> int:
+    """The whole story on real data in under a minute: mark, issue, leak, collude, trace."""
+    from onnxfp.report.plain import to_json
+    from onnxfp.report.status import NOT_SUPPORTED, PASSED
+    from onnxfp.workflows.demo import demo, story_text
+
+    story = demo(now(), progress)
+    progress("")
+    click.echo(to_json(story) if form == "json" else story_text(story))
+    return PASSED if story.right else NOT_SUPPORTED

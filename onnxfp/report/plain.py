@@ -1,0 +1,55 @@
+"""Results as plain values, ready for JSON: complete, stable, and free of secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from onnxfp import __version__
+from onnxfp.domain import Verdict
+
+
+def verdict_to_plain(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON shows it."""
+    return {
+        "decision": verdict.decision.value,
+        "question": verdict.question,
+        "scheme": verdict.scheme,
+        "accused": list(verdict.accused),
+        "log10_e": _number(verdict.log10_e),
+        "log10_threshold": _number(verdict.log10_threshold),
+        "p_value": _number(verdict.p_value),
+        "alpha": verdict.alpha,
+        "recipients_tested": verdict.recipients_tested,
+        "evidence": [{"name": item.name, "log10_e": _number(item.log10_e)} for item in verdict.evidence],
+        "null": verdict.null,
+        "reason": verdict.reason,
+        "committed_at": verdict.committed_at or None,
+        "unread": list(verdict.unread),
+        "transforms": list(verdict.transforms),
+        "provider": None,
+        "onnxfp_version": __version__,
+    }
+
+
+def to_plain(value: Any) -> Any:
+    """Return any result as plain values: verdicts as above, other records field by field."""
+    if isinstance(value, Verdict):
+        return verdict_to_plain(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {**asdict(value), "onnxfp_version": __version__}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    return value
+
+
+def to_json(value: Any) -> str:
+    """Return a result as indented JSON without NaN."""
+    return json.dumps(to_plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _number(value: float | None) -> float | None:
+    """Return a number that JSON has; an e-value of 0 has no logarithm and becomes null."""
+    return None if value is None or value in (float("inf"), float("-inf")) else round(value, 6)

@@ -1,0 +1,44 @@
+"""Results as short tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from onnxfp.domain import Decision, Verdict
+
+_HEADLINES = {
+    ("trace", Decision.SUPPORTED): "NAMED",
+    ("trace", Decision.NOT_SUPPORTED): "NOBODY NAMED",
+    ("verify", Decision.SUPPORTED): "OURS",
+    ("verify", Decision.NOT_SUPPORTED): "NOT SUPPORTED",
+}
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return a verdict in a few lines: the answer, the evidence, the null, what could not be read."""
+    return "\n".join(_lines(verdict))
+
+
+def table(rows: Sequence[tuple[str, str]]) -> str:
+    """Return two aligned columns."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    headline = _HEADLINES.get((verdict.question, verdict.decision), "INCONCLUSIVE")
+    yield f"{headline}: {', '.join(verdict.accused)}" if verdict.accused else headline
+    if verdict.reason:
+        yield verdict.reason
+    width = max((len(item.name) for item in verdict.evidence), default=0)
+    for item in verdict.evidence:
+        mark = "*" if item.log10_e >= verdict.log10_threshold else " "
+        yield f"  {mark} {item.name:<{width}}  log10 e = {item.log10_e:10.2f}"
+    yield f"    needed: log10 e >= {verdict.log10_threshold:.2f} (alpha {verdict.alpha:.3g}{_among(verdict)})"
+    yield f"    null: {verdict.null}"
+    yield from (f"    unread: {reason}" for reason in verdict.unread)
+    yield from (f"    undone: {done}" for done in verdict.transforms)
+
+
+def _among(verdict: Verdict) -> str:
+    return f", {verdict.recipients_tested} recipients" if verdict.question == "trace" else ""

@@ -1,0 +1,80 @@
+"""Channels of a reference: which scheme holds whose word, and the claims drawn for it from the owner's key.
+
+A reference has one channel for the owner's word, the same in all copies, and one for recipients' words. What a channel
+is stands in the ledger; its secrets are drawn anew from the owner's key whenever they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onnxfp.domain import Carrier, Claim, ModelProfile, PublicClaim, Symbols
+from onnxfp.keys.keystream import Keystream
+from onnxfp.schemes.catalogue import scheme_named
+from onnxfp.schemes.interface import Scheme
+
+OWNER, RECIPIENT = "owner", "recipient"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What the ledger records of a channel."""
+
+    role: str
+    scheme: str
+    options: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the channel as plain values."""
+        return {"role": self.role, "scheme": self.scheme, "options": dict(self.options)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Channel:
+        """Return the channel that `to_json` described."""
+        return cls(values["role"], values["scheme"], values["options"])
+
+
+@dataclass(frozen=True)
+class DrawnChannel:
+    """A channel with its key drawn."""
+
+    channel: Channel
+    scheme: Scheme[Any]
+    public: PublicClaim[Any]
+    secret: Keystream
+
+    def words(self, names: Sequence[str]) -> Symbols:
+        """Return the words of some names (recipients, positions)."""
+        return self.public.key.code.words(self.secret, self.public.codebook, names)  # type: ignore[no-any-return]
+
+    def claim(self, name: str) -> Claim[Any]:
+        """Return the claim about one name."""
+        return Claim(self.public, self.words([name])[0])
+
+
+def draw(channel: Channel, profile: ModelProfile, reference_key: Keystream) -> DrawnChannel:
+    """Draw a channel's key; the same reference key and channel give the same.
+
+    Raises:
+        CapacityError: the model cannot carry the channel.
+        UsageError: the options are not the scheme's.
+    """
+    scheme = scheme_named(channel.scheme)
+    keystream = reference_key.derive("scheme", channel.scheme)
+    key = scheme.keygen(profile, {}, scheme.options(channel.options), keystream)
+    secret = keystream.derive("words", channel.role)
+    return DrawnChannel(channel, scheme, PublicClaim(key, key.code.codebook(secret, key.positions)), secret)
+
+
+def profile_to_json(profile: ModelProfile) -> dict[str, Any]:
+    """Return a profile as plain values."""
+    carriers = [[c.name, list(c.shape), c.dtype, c.operator, c.spread, c.writable] for c in profile.carriers]
+    return {"digest": profile.digest, "carriers": carriers}
+
+
+def profile_from_json(values: Mapping[str, Any]) -> ModelProfile:
+    """Return the profile that `profile_to_json` described."""
+    carriers = tuple(Carrier(name, tuple(shape), *rest) for name, shape, *rest in values["carriers"])
+    return ModelProfile(values["digest"], carriers)

@@ -1,0 +1,250 @@
+"""Issue one recipient's copy: reserve it in the ledger, mark it, read it back, deliver it, complete the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from onnxfp.artifact import Artifact, Patch, open_artifact, resolve, staged_copy, write_patched
+from onnxfp.codes.planner import reachable_recipients, required_positions
+from onnxfp.domain import Answered, Segment, Weights, WeightTarget
+from onnxfp.embed.post_hoc import Change, relative_changes, solve
+from onnxfp.errors import CapacityError, FidelityError, UsageError
+from onnxfp.keys.recipient import canonical_name
+from onnxfp.suspect.opened import OpenedWeights
+from onnxfp.verdict.look import Look, weigh
+from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
+from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.judge import read_channels
+from onnxfp.workflows.reference import Reference
+from onnxfp.workflows.vault import Vault
+
+Fidelity = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Issuing:
+    """What is asked of `issue`."""
+
+    model: Path
+    recipient: str
+    output: Path
+    at: str
+    """Now, UTC, ISO 8601."""
+    alpha: float = 1e-6
+    """The level at which the copy shall be traceable."""
+    budget: float = 0.25
+    """Largest relative change of any carrier."""
+    force: bool = False
+    dry_run: bool = False
+    allow_links: bool = False
+
+
+@dataclass(frozen=True)
+class Issued:
+    """What was issued, or would be."""
+
+    recipient: str
+    reference: str
+    output: str
+    positions: int
+    recipients: int
+    reachable: int
+    """Recipients among whom these positions can still name one at this level."""
+    log10_e: float
+    """Evidence read back from the written file (expected evidence in a dry run)."""
+    log10_e_owner: float
+    log10_threshold: float
+    relative_change: float
+    """Largest of any carrier."""
+    head: str
+    """What the ledger has come to; note it outside the vault."""
+
+
+def issue(
+    vault: Vault,
+    request: Issuing,
+    fidelity: Fidelity | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Issued:
+    """Issue a copy; the same recipient gets the same bytes again.
+
+    The reservation is durable before the output exists, the output is read back before it gets its name, and the
+    ledger is completed last: whatever interrupts this, issuing again completes it.
+
+    Args:
+        vault: the owner's vault.
+        request: what is asked.
+        fidelity: called with the path of a private copy before anything is reserved; may raise `FidelityError`.
+        progress: told what is being done.
+
+    Raises:
+        UsageError: the model is not registered, the name or the output is refused.
+        CapacityError: the positions cannot name one among so many recipients at this level.
+        FidelityError: a carrier would change too much, or the copy could not be traced.
+    """
+    name = canonical_name(request.recipient)
+    with open_artifact(request.model, allow_links=request.allow_links) as source:
+        prepared = _prepare(vault, request, source, name)
+        if request.dry_run:
+            return prepared.issued(tuple(_as_planned(channel, name) for channel in prepared.channels))
+        with staged_copy(source, request.output, force=request.force) as staged:  # copies while the rest is computed
+            progress("computing the mark")
+            changes = prepared.changes(source)
+            if fidelity is not None:
+                _check_fidelity(source, changes, fidelity)
+            vault.ledger.reserve(prepared.reference.digest, name, request.at)
+            for patch in _patches(changes):
+                staged.patch(patch.name, patch.start, patch.values)
+            progress("reading the copy back")
+            with staged.preview() as copy:
+                tensors = resolve(prepared.reference.profile.carriers, copy)
+                result = prepared.issued(read_channels(prepared.channels, OpenedWeights(copy, source, tensors)))
+            _refuse_untraceable(result)
+            staged.commit()
+        head = vault.ledger.complete(prepared.reference.digest, name, _digest_of(changes), request.at)
+    largest = max(relative_changes(changes).values())
+    return replace(result, output=str(request.output), relative_change=largest, head=head)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """All that is settled before a byte is written."""
+
+    reference: Reference
+    channels: tuple[DrawnChannel, ...]
+    name: str
+    recipients: int
+    claims: int
+    request: Issuing
+
+    def changes(self, source: Artifact) -> tuple[Change, ...]:
+        """Return the new weights."""
+        plans = [channel.scheme.plan(channel.claim(_word(channel, self.name))) for channel in self.channels]
+
+        def read(segment: Segment) -> Weights:
+            return source.read(source.tensor(segment.carrier), segment.start, segment.stop)
+
+        return solve([constraint for plan in plans for constraint in plan], read, self.request.budget)
+
+    def issued(self, looks: tuple[Look, ...]) -> Issued:
+        """Weigh the recipient's and the owner's word against what was read."""
+        roles = [channel.channel.role for channel in self.channels]
+        copies = [look for look, role in zip(looks, roles, strict=True) if role == RECIPIENT]
+        owners = [look for look, role in zip(looks, roles, strict=True) if role == OWNER]
+        return Issued(
+            recipient=self.name,
+            reference=self.reference.digest,
+            output="",
+            positions=sum(look.codebook.positions for look in copies),
+            recipients=self.recipients,
+            reachable=_reachable(self.channels, self.request.alpha),
+            log10_e=_weighed(copies, self.name, self.claims),
+            log10_e_owner=_weighed(owners, OWNER, self.claims),
+            log10_threshold=float(np.log10(self.recipients / self.request.alpha)),
+            relative_change=0.0,
+            head="",
+        )
+
+
+def _prepare(vault: Vault, request: Issuing, source: Artifact, name: str) -> _Prepared:
+    reference = registered(vault, source)
+    channels = reference.drawn(vault)
+    recipients = len({*vault.ledger.recipients(), name})
+    reachable = _reachable(channels, request.alpha)
+    if recipients > reachable:
+        positions = max(channel.public.key.positions for channel in channels)
+        needed = required_positions(recipients, 1, request.alpha)
+        raise CapacityError(
+            f"not enough positions: {positions} name one among at most {reachable} recipients at alpha "
+            f"{request.alpha:.3g}, this copy would be number {recipients}; {needed} positions would do"
+        )
+    return _Prepared(reference, channels, name, recipients, len(vault.ledger.references()), request)
+
+
+def registered(vault: Vault, source: Artifact) -> Reference:
+    """Return the reference that this model is.
+
+    Raises:
+        UsageError: it is not registered.
+    """
+    digest = cached_digest(source, vault.root / "digests.json")
+    for entry in vault.ledger.references():
+        if entry.digest == digest:
+            return Reference.of_entry(vault, entry)
+    raise UsageError(f"{source.label} is not a registered reference; run `onnxfp register` on the unmarked model first")
+
+
+def _word(channel: DrawnChannel, name: str) -> str:
+    return OWNER if channel.channel.role == OWNER else name
+
+
+def _reachable(channels: Sequence[DrawnChannel], alpha: float) -> int:
+    """Return among how many recipients the copies' channels can name one."""
+    copies = [channel.public.key for channel in channels if channel.channel.role == RECIPIENT]
+    reach = [reachable_recipients(key.positions, 1, alpha) if key.code.independent else key.positions for key in copies]
+    return max(reach, default=0)
+
+
+def _as_planned(channel: DrawnChannel, name: str) -> Look:
+    """Return the look at a suspect that satisfies the plan exactly and says nothing else."""
+    plan = channel.scheme.plan(channel.claim(_word(channel, name)))
+    answers = [Answered(target.values) for target in plan if isinstance(target, WeightTarget)]
+    reading = channel.scheme.read(channel.public, answers)
+    code = channel.public.key.code
+    return Look(channel.channel.scheme, channel.public.codebook, channel.words, code.independent, reading)
+
+
+def _weighed(looks: Sequence[Look], name: str, claims: int) -> float:
+    """Return log10 e as a judge of all registered references will see it."""
+    score = float(weigh(looks, [look.bet() for look in looks], [name])[0])
+    return score - float(np.log10(max(1, claims)))
+
+
+def _patches(changes: Sequence[Change]) -> Iterator[Patch]:
+    for change in changes:
+        yield Patch(change.segment.carrier, change.segment.start, change.values)
+
+
+def _check_fidelity(source: Artifact, changes: Sequence[Change], fidelity: Fidelity) -> None:
+    with TemporaryDirectory(prefix="onnxfp-") as folder:
+        copy = Path(folder) / "copy.onnx"
+        write_patched(source, copy, _patches(changes))
+        fidelity(copy)
+
+
+def _refuse_untraceable(result: Issued) -> None:
+    if result.log10_e < result.log10_threshold or result.log10_e_owner < result.log10_threshold - np.log10(
+        result.recipients
+    ):
+        raise FidelityError(
+            f"the copy could not be traced: it reads back at log10 e = {result.log10_e:.1f}, the owner's mark at "
+            f"{result.log10_e_owner:.1f}, where {result.log10_threshold:.1f} is needed; use a higher strength"
+        )
+
+
+def _digest_of(changes: Sequence[Change]) -> str:
+    """Identify a copy by what was written: with the reference's digest, that is all of it."""
+    total = hashlib.sha256()
+    for change in changes:
+        segment = change.segment
+        total.update(repr((segment.carrier, segment.start, segment.stop)).encode())
+        total.update(change.values.tobytes())
+    return total.hexdigest()
+
+
+def issued_rows(issued: Issued) -> list[tuple[str, str]]:
+    """Return what a person wants to see."""
+    return [
+        ("recipient", f"{issued.recipient} (one of {issued.recipients}; {issued.reachable:,} can be told apart)"),
+        ("written to", issued.output or "nothing (dry run)"),
+        ("evidence", f"log10 e = {issued.log10_e:.1f}, {issued.log10_threshold:.1f} needed to name"),
+        ("owner's mark", f"log10 e = {issued.log10_e_owner:.1f}"),
+        ("weight change", f"{issued.relative_change:.2%} of a carrier's norm at most"),
+        ("ledger head", issued.head or "unchanged (dry run)"),
+    ]

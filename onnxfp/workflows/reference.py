@@ -1,0 +1,72 @@
+"""A registered reference as workflows use it: the ledger's entry, read back into profile, channels and sketch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxfp.artifact import Sketch
+from onnxfp.domain import ModelProfile
+from onnxfp.keys.keystream import Keystream
+from onnxfp.ledger import ReferenceEntry
+from onnxfp.workflows.channels import Channel, DrawnChannel, draw, profile_from_json, profile_to_json
+from onnxfp.workflows.vault import Vault
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What was registered, and where its file is."""
+
+    digest: str
+    path: Path
+    profile: ModelProfile
+    channels: tuple[Channel, ...]
+    sketch: Sketch
+    registered_at: str
+
+    @property
+    def short(self) -> str:
+        """First digits of the digest, for people."""
+        return self.digest[:12]
+
+    @classmethod
+    def of_entry(cls, vault: Vault, entry: ReferenceEntry) -> Reference:
+        """Read a ledger entry back."""
+        payload = entry.payload
+        return cls(
+            entry.digest,
+            vault.root / str(entry.path),  # an absolute path stays what it is
+            profile_from_json(payload["profile"]),
+            tuple(Channel.from_json(values) for values in payload["channels"]),
+            Sketch.from_dict(payload["sketch"]),
+            entry.registered_at,
+        )
+
+    def drawn(self, vault: Vault, role: str | None = None) -> tuple[DrawnChannel, ...]:
+        """Draw the keys of its channels, of one role or of all."""
+        key = vault.reference_key(self.digest)
+        return tuple(draw(channel, self.profile, key) for channel in self.channels if role in (None, channel.role))
+
+
+def payload_of(profile: ModelProfile, channels: Sequence[Channel], sketch: Sketch) -> dict[str, Any]:
+    """Return what the ledger keeps of a reference."""
+    return {
+        "profile": profile_to_json(profile),
+        "channels": [channel.to_json() for channel in channels],
+        "sketch": sketch.as_dict(),
+    }
+
+
+def commitment_of(payload: dict[str, Any], reference_key: Keystream) -> str:
+    """Commit to the reference, its channels and its key: binding, and hiding until the opening is shown.
+
+    The commitment is SHA-256 over an opening derived from the key, then the payload. Whoever is later shown opening
+    and payload can check that the key, hence every symbol, was fixed when the commitment was made public.
+    """
+    opening = reference_key.derive("commitment").secret
+    document = json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(opening + document).hexdigest()

@@ -1,0 +1,127 @@
+"""Register a reference: profile it, draw and commit to its key, keep a copy in the vault, write the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxfp.artifact import Artifact, carriers, copy_artifact, open_artifact, sketch
+from onnxfp.domain import ModelProfile
+from onnxfp.errors import CapacityError
+from onnxfp.ledger import ReferenceEntry
+from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel, DrawnChannel, draw
+from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.reference import commitment_of, payload_of
+from onnxfp.workflows.vault import Vault
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What is asked of `register`."""
+
+    model: Path
+    scheme: str
+    options: Mapping[str, Any]
+    """Options of the scheme for its recipients' channel."""
+    at: str
+    """Now, UTC, ISO 8601."""
+    keep: bool = True
+    allow_links: bool = False
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What was registered."""
+
+    reference: str
+    commitment: str
+    committed_at: str
+    path: str
+    positions: int
+    owner_positions: int
+    head: str
+
+
+def register(vault: Vault, request: Registration) -> Registered:
+    """Register a reference; registering the same model with the same options again changes nothing.
+
+    Raises:
+        CapacityError: the model cannot carry a mark.
+        UsageError: the model is registered with other options, or an option is unknown.
+        ArtifactError: the file is not a model that can be read.
+    """
+    with open_artifact(request.model, allow_links=request.allow_links) as artifact:
+        found = carriers(artifact)
+        if not any(carrier.writable and carrier.spread > 0 for carrier in found):
+            raise CapacityError(
+                f"{artifact.label}: no carrier: a mark needs Conv, ConvTranspose, Gemm, MatMul or recurrent weights "
+                "of at least 1024 float, float16 or bfloat16 elements"
+            )
+        profile = ModelProfile(cached_digest(artifact, vault.root / "digests.json"), found)
+        channels = _channels(request)
+        key = vault.reference_key(profile.digest)
+        drawn = [draw(channel, profile, key) for channel in channels]
+        payload = payload_of(profile, channels, sketch(artifact, found))
+        entry = ReferenceEntry(
+            profile.digest,
+            profile.digest,
+            _place(vault, request, profile),
+            commitment_of(payload, key),
+            payload,
+            request.at,
+        )
+        known = {reference.reference for reference in vault.ledger.references()}
+        if entry.reference not in known and request.keep:
+            _keep(vault, artifact, entry)
+        recorded = vault.ledger.register(entry)
+    return _registered(vault, recorded, drawn)
+
+
+def _channels(request: Registration) -> tuple[Channel, ...]:
+    owner = {name: value for name, value in request.options.items() if name != "positions"}
+    return (
+        Channel(OWNER, request.scheme, {**owner, "role": OWNER}),
+        Channel(RECIPIENT, request.scheme, {**request.options, "role": RECIPIENT}),
+    )
+
+
+def _place(vault: Vault, request: Registration, profile: ModelProfile) -> str:
+    """Return where the reference will be found: inside the vault, or where it is now."""
+    if not request.keep:
+        return str(request.model.resolve())
+    return str((vault.reference_folder(profile.digest) / "model.onnx").relative_to(vault.root))
+
+
+def _keep(vault: Vault, artifact: Artifact, entry: ReferenceEntry) -> None:
+    folder = vault.reference_folder(entry.reference)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy_artifact(artifact, folder / "model.onnx", force=True)
+    with open_artifact(folder / "model.onnx") as kept:
+        cached_digest(kept, vault.root / "digests.json")
+
+
+def _registered(vault: Vault, entry: ReferenceEntry, drawn: list[DrawnChannel]) -> Registered:
+    positions = {channel.channel.role: channel.public.key.positions for channel in drawn}
+    return Registered(
+        entry.reference,
+        entry.commitment,
+        entry.registered_at,
+        str(entry.path),
+        positions[RECIPIENT],
+        positions[OWNER],
+        vault.ledger.head(),
+    )
+
+
+def registration_rows(registered: Registered) -> list[tuple[str, str]]:
+    """Return what a person wants to see."""
+    return [
+        ("reference", registered.reference),
+        ("commitment", registered.commitment),
+        ("committed at", registered.committed_at),
+        ("kept as", registered.path),
+        ("positions", f"{registered.positions} per recipient, {registered.owner_positions} of the owner"),
+        ("ledger head", registered.head),
+    ]
