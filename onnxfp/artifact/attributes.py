@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from onnxfp.artifact.graph import split
 from onnxfp.artifact.records import NodeRecord
@@ -20,15 +21,15 @@ def node_attributes(window: Window, node: NodeRecord) -> dict[str, Attribute]:
         ArtifactError: an attribute is malformed.
     """
     found: dict[str, Attribute] = {}
-    for span in split(window, (node.begin, node.end), {}, (5,), "node").spans(5):
-        parts = split(window, span, _SINGULAR, (7, 8, 9), "attribute")
+    for span in split(window, (node.begin, node.end), {}, (5,), "node").pieces(5):
+        parts = split(window, span[1:], _SINGULAR, (7, 8, 9), "attribute")
         _, begin, end = parts.once.get(1, (0, 0, 0))
         kind = parts.once.get(20, (0, 0, 0))[0]
         number = _KINDS.get(kind)
         if number in (2, 3, 4):
             found[window.text(begin, end)] = _single(window, number, parts.once.get(number, (0, 0, 0)))
         elif number is not None:
-            found[window.text(begin, end)] = _several(window, number, parts.many.get(number, []))
+            found[window.text(begin, end)] = _several(window, number, parts.pieces(number))
     return found
 
 
@@ -42,18 +43,16 @@ def _single(window: Window, number: int, at: tuple[int, int, int]) -> Attribute:
     return float(struct.unpack("<f", data)[0]) if data else 0.0
 
 
-def _several(window: Window, number: int, pieces: list[tuple[int, int, int, int]]) -> Attribute:
+def _several(window: Window, number: int, pieces: Iterator[tuple[int, int, int]]) -> Attribute:
     if number == 9:
-        return tuple(window.raw(begin, end) for wire, _, begin, end in pieces if wire == DELIMITED)
+        return tuple(window.raw(begin, end) for wire, begin, end in pieces if wire == DELIMITED)
     if number == 7:
-        data = b"".join(window.raw(begin, end) for _, _, begin, end in pieces)
+        data = b"".join(window.raw(begin, end) for _, begin, end in pieces)
         return struct.unpack(f"<{len(data) // 4}f", data[: len(data) // 4 * 4])
     numbers: list[int] = []
-    for wire, single, begin, end in pieces:
-        if wire == VARINT:
-            numbers.append(signed(single))
+    for wire, begin, end in pieces:
         at = begin
-        while wire == DELIMITED and at < end:
+        while wire in (VARINT, DELIMITED) and at < end:
             value, at = window.varint(at, end)
             numbers.append(signed(value))
     return tuple(numbers)

@@ -6,6 +6,8 @@ refused: two readers must not see two models in one file.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import final
 
@@ -33,12 +35,14 @@ class _Split:
     """One message, taken apart: singular fields, and the spans of repeated ones."""
 
     once: Once = field(default_factory=dict)
-    many: dict[int, list[tuple[int, int, int, int]]] = field(default_factory=dict)
-    """Repeated field -> [(wire type, value, begin, end)]."""
+    many: dict[int, array[int]] = field(default_factory=dict)
+    """Repeated field -> wire type, begin and end of each occurrence, one after another."""
 
-    def spans(self, number: int) -> list[Span]:
-        """Begin and end of each occurrence of a repeated message or string."""
-        return [(begin, end) for _, _, begin, end in self.many.get(number, ())]
+    def pieces(self, number: int) -> Iterator[tuple[int, int, int]]:
+        """Wire type, begin and end of each occurrence of a repeated field."""
+        flat = self.many.get(number, array("q"))
+        for at in range(0, len(flat), 3):
+            yield flat[at], flat[at + 1], flat[at + 2]
 
 
 def split(window: Window, span: Span, once: dict[int, int], many: tuple[int, ...], what: str) -> _Split:
@@ -54,7 +58,8 @@ def split(window: Window, span: Span, once: dict[int, int], many: tuple[int, ...
                 window.defect(f"expected field {number} of a {what} once, found it again or misshapen at byte {begin}")
             parts.once[number] = (value, begin, end)
         elif number in many:
-            parts.many.setdefault(number, []).append((wire, value, begin, end))
+            window.keep(1)
+            parts.many.setdefault(number, array("q")).extend((wire, begin, end))
     return parts
 
 
@@ -64,9 +69,7 @@ class ModelReader:
 
     def __init__(self, window: Window, external: ExternalFiles) -> None:
         self._window = window
-        self._tensor = TensorReader(window, external, self._spend)
-        # an honest node or tensor takes more than 32 bytes; dense garbage must not cost more memory than the file
-        self._budget = 65_536 + window.size // 32
+        self._tensor = TensorReader(window, external)
         self.tensors: list[TensorRecord] = []
         self._nodes: list[NodeRecord] = []
         self._scopes: list[ScopeRecord] = []
@@ -98,7 +101,7 @@ class ModelReader:
     def _graph(self, span: Span, scope: str, parent: str | None, depth: int) -> None:
         if depth > _MAX_DEPTH:
             self._window.defect(f"expected at most {_MAX_DEPTH} graphs inside each other, found more")
-        self._spend(1)
+        self._window.keep(8)
         parts = split(self._window, span, {}, (1, 5, 11, 12, 15), "graph")
         inputs, outputs = (tuple(self._name(at) for at in self._messages(parts, number)) for number in (11, 12))
         self._scopes.append(ScopeRecord(scope, parent, inputs, outputs))
@@ -116,11 +119,11 @@ class ModelReader:
                 self._graph(parts.once[number][1:], scope + name, "", 1)
 
     def _function(self, span: Span, index: int) -> None:
-        self._spend(1)
+        self._window.keep(8)
         parts = split(self._window, span, _FUNCTION, (4, 5, 7, 11), "function")
         key: FunctionKey = (self._text(parts.once, 10), self._text(parts.once, 1), self._text(parts.once, 13))
         scope = f"function{index}/"
-        inputs, outputs = (tuple(self._window.text(*at) for at in self._messages(parts, n)) for n in (4, 5))
+        inputs, outputs = (tuple(self._word(*at) for at in self._messages(parts, n)) for n in (4, 5))
         self._scopes.append(ScopeRecord(scope, None, inputs, outputs, key))
         for at in self._messages(parts, 11):
             self._attribute(at, scope, "defaults", None, 0)
@@ -130,10 +133,10 @@ class ModelReader:
     # --- nodes ---------------------------------------------------------------------------------------------------
 
     def _node(self, span: Span, scope: str, index: int, depth: int) -> None:
-        self._spend(1)
+        self._window.keep(8)
         parts = split(self._window, span, _NODE, (1, 2, 5), "node")
         texts = {number: self._text(parts.once, number) for number in (3, 4, 7, 8)}
-        inputs, outputs = (tuple(self._window.text(*at) for at in self._messages(parts, n)) for n in (1, 2))
+        inputs, outputs = (tuple(self._word(*at) for at in self._messages(parts, n)) for n in (1, 2))
         op_type, domain = (self._words.setdefault(texts[n], texts[n]) for n in (4, 7))
         if not op_type:
             self._window.defect(f"expected a node with an operator at byte {span[0]}, found none")
@@ -143,7 +146,8 @@ class ModelReader:
             self._attribute(at, scope, f"#{index}", constant, depth)
 
     def _attribute(self, span: Span, scope: str, owner: str, constant: str | None, depth: int) -> None:
-        parts = split(self._window, span, _ATTRIBUTE, (7, 8, 10, 11, 23), "attribute")
+        lists = (7, 8) if constant else ()  # of tree ensembles they are long and nothing to us
+        parts = split(self._window, span, _ATTRIBUTE, (10, 11, 23, *lists), "attribute")
         name = self._text(parts.once, 1)
         short = name if 0 < len(name) <= 24 else f"@{span[0]}"
         place = f"{owner}.{short}"
@@ -173,14 +177,12 @@ class ModelReader:
         if name == "value_float" and 2 in parts.once:
             self.tensors.append(self._tensor.fixed(constant, scope, (), parts.once[2][1:]))
         elif name == "value_int" and 3 in parts.once:
-            piece = (VARINT, *parts.once[3][1:])
-            self.tensors.append(self._tensor.integers(constant, scope, 0, [piece]))
+            _, begin, end = parts.once[3]
+            self.tensors.append(self._tensor.integers(constant, scope, 0, iter([(VARINT, begin, end)])))
         elif name == "value_floats":
-            pieces = [(wire, begin, end) for wire, _, begin, end in parts.many.get(7, ())]
-            self.tensors.append(self._tensor.floats(constant, scope, pieces))
+            self.tensors.append(self._tensor.floats(constant, scope, parts.pieces(7)))
         elif name == "value_ints":
-            pieces = [(wire, begin, end) for wire, _, begin, end in parts.many.get(8, ())]
-            self.tensors.append(self._tensor.integers(constant, scope, 1, pieces))
+            self.tensors.append(self._tensor.integers(constant, scope, 1, parts.pieces(8)))
 
     def _sparse(self, span: Span, scope: str, value: str | None) -> None:
         parts = split(self._window, span, _SPARSE, (3,), "sparse tensor")
@@ -191,8 +193,8 @@ class ModelReader:
         values = self._tensor.record(*parts.once[1][1:], scope, value)
         indices = self._tensor.record(*parts.once[2][1:], scope, f"{values.value}#indices")
         dims: list[int] = []
-        for wire, number, begin, end in parts.many.get(3, ()):
-            self._tensor.dims(dims, wire, number, begin, end)
+        for piece in parts.pieces(3):
+            self._tensor.dims(dims, *piece)
         fits = indices.dtype == "int64" and indices.shape in (values.shape, (*values.shape, len(dims)))
         if not fits or len(values.shape) != 1:
             self._window.defect(
@@ -211,15 +213,20 @@ class ModelReader:
 
     # --- small parts ---------------------------------------------------------------------------------------------
 
-    def _messages(self, parts: _Split, number: int) -> list[Span]:
-        for wire, _, begin, _ in parts.many.get(number, ()):
+    def _messages(self, parts: _Split, number: int) -> Iterator[Span]:
+        for wire, begin, end in parts.pieces(number):
             if wire != DELIMITED:
                 self._window.defect(f"expected field {number} with a length, found wire type {wire} at byte {begin}")
-        return parts.spans(number)
+            yield begin, end
 
     def _text(self, once: Once, number: int) -> str:
         _, begin, end = once.get(number, (0, 0, 0))
         return self._window.text(begin, end) if end > begin else ""
+
+    def _word(self, begin: int, end: int) -> str:
+        """A name that occurs often, kept once."""
+        text = self._window.text(begin, end)
+        return self._words.setdefault(text, text)
 
     def _name(self, span: Span) -> str:
         return self._text(split(self._window, span, {1: DELIMITED}, (), "value").once, 1)
@@ -227,11 +234,6 @@ class ModelReader:
     def _opset(self, span: Span) -> tuple[str, int]:
         once = split(self._window, span, {1: DELIMITED, 2: VARINT}, (), "opset").once
         return self._text(once, 1), signed(once.get(2, (0, 0, 0))[0])
-
-    def _spend(self, records: int) -> None:
-        self._budget -= records
-        if self._budget < 0:
-            self._window.defect("expected nodes and tensors of ordinary size, found a file of mostly empty records")
 
 
 def _half(record: TensorRecord, dense: tuple[int, ...]) -> TensorRecord:

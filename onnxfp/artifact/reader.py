@@ -95,10 +95,10 @@ class Artifact:
     def read_bytes(self, record: TensorRecord, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the canonical little-endian bytes in pieces of at most 1 MiB; strings with their lengths before them.
 
-        `start` and `stop` count elements; `start` must be a multiple of 4.
+        `start` and `stop` count elements; `start` must be a multiple of 4. Strings all come with the first range.
         """
         if record.runs and record.runs[0].packing is Packing.STRINGS:
-            yield from string_bytes(self, record)
+            yield from string_bytes(self, record) if start == 0 else ()
             return
         stop = record.size if stop is None else stop
         step = max(4, 8 * _CHUNK // max(1, record.type.bits) // 4 * 4)

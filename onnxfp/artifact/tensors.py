@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from typing import final
@@ -41,12 +41,11 @@ class _Draft:
 
 @final
 class TensorReader:
-    """Reads the tensor messages of one file; `spend` is called once per record or piece kept in memory."""
+    """Reads the tensor messages of one file."""
 
-    def __init__(self, window: Window, external: ExternalFiles, spend: Callable[[int], None]) -> None:
+    def __init__(self, window: Window, external: ExternalFiles) -> None:
         self._window = window
         self._external = external
-        self._spend = spend
 
     def record(self, begin: int, end: int, scope: str, value: str | None = None) -> TensorRecord:
         """Return the record of the TensorProto in ``[begin, end)``, under its own name or under `value`.
@@ -54,7 +53,7 @@ class TensorReader:
         Raises:
             ArtifactError: the message is damaged, or its dims and its data disagree.
         """
-        self._spend(1)
+        self._window.keep(8)
         draft = _Draft()
         for number, wire, number_value, start, stop in fields(self._window, begin, end):
             self._take(draft, number, wire, (number_value, start, stop))
@@ -72,33 +71,32 @@ class TensorReader:
 
     def fixed(self, name: str, scope: str, shape: tuple[int, ...], span: tuple[int, int]) -> TensorRecord:
         """Return the record of float32 values that lie in a node's own attribute."""
-        self._spend(1)
+        self._window.keep(8)
         run = Run(0, *span, Packing.CANONICAL)
         return TensorRecord(scope + name, shape, "float", prod(shape), (run,), None, scope, name)
 
-    def integers(self, name: str, scope: str, rank: int, pieces: list[tuple[int, int, int]]) -> TensorRecord:
+    def integers(self, name: str, scope: str, rank: int, pieces: Iterator[tuple[int, int, int]]) -> TensorRecord:
         """Return the record of int64 values that lie in a node's own attribute: (wire type, begin, end) each."""
-        self._spend(1)
+        self._window.keep(8)
         draft = _Draft()
         for wire, begin, end in pieces:
             self._append(draft, dtypes.INT64_DATA, wire, begin, end)
         shape = (draft.entries,) if rank else ()
         return TensorRecord(scope + name, shape, "int64", draft.entries, tuple(draft.runs), None, scope, name)
 
-    def floats(self, name: str, scope: str, pieces: list[tuple[int, int, int]]) -> TensorRecord:
+    def floats(self, name: str, scope: str, pieces: Iterator[tuple[int, int, int]]) -> TensorRecord:
         """Return the record of a float list attribute: (wire type, begin, end) each."""
-        self._spend(1)
+        self._window.keep(8)
         draft = _Draft()
         for wire, begin, end in pieces:
             self._append(draft, dtypes.FLOAT_DATA, wire, begin, end)
         runs = tuple(draft.runs)
         return TensorRecord(scope + name, (draft.entries,), "float", draft.entries, runs, None, scope, name)
 
-    def dims(self, dims: list[int], wire: int, value: int, begin: int, end: int) -> None:
+    def dims(self, dims: list[int], wire: int, begin: int, end: int) -> None:
         """Append one occurrence, packed or not, of a repeated int64 field of extents."""
-        if wire == VARINT:
-            dims.append(signed(value))
-        while wire == DELIMITED and begin < end and len(dims) <= _MAX_RANK:
+        at_most = _MAX_RANK if wire == DELIMITED else len(dims)
+        while wire in (VARINT, DELIMITED) and begin < end and len(dims) <= at_most:
             value, begin = self._window.varint(begin, end)
             dims.append(signed(value))
         if len(dims) > _MAX_RANK or wire not in (VARINT, DELIMITED) or min(dims, default=0) < 0:
@@ -106,9 +104,9 @@ class TensorReader:
             self._window.defect(f"expected at most {_MAX_RANK} dims, none negative, found {found} before byte {end}")
 
     def _take(self, draft: _Draft, number: int, wire: int, at: tuple[int, int, int]) -> None:
-        value, begin, end = at
+        _, begin, end = at
         if number == 1:
-            self.dims(draft.dims, wire, value, begin, end)
+            self.dims(draft.dims, wire, begin, end)
         elif number in _TYPED:
             self._append(draft, number, wire, begin, end)
         elif number in _ONCE:
@@ -188,7 +186,7 @@ class TensorReader:
             self._run(draft, run)
 
     def _run(self, draft: _Draft, run: Run) -> None:
-        self._spend(1)
+        self._window.keep(8)
         draft.runs.append(run)
 
     # --- where the data are --------------------------------------------------------------------------------------

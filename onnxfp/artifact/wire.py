@@ -63,10 +63,22 @@ class Window:
         self._base = 0
         self._buffer = b""
         self._reach = _SMALL
+        # honest fields take more than four bytes each; dense garbage must not cost more memory than a few files
+        self._budget = (1 << 19) + size // 4
 
     def defect(self, what: str, hint: str = _HINT) -> NoReturn:
         """Refuse the file in one line."""
         raise ArtifactError(f"{self.label}: {what}; {hint}")
+
+    def keep(self, cost: int) -> None:
+        """Account for something that stays in memory: 1 for a field's place, 8 for a record.
+
+        Raises:
+            ArtifactError: more is to be kept than a file of this size can honestly hold.
+        """
+        self._budget -= cost
+        if self._budget < 0:
+            self.defect("expected nodes and tensors of ordinary size, found a file of mostly empty ones")
 
     def varint(self, position: int, limit: int) -> tuple[int, int]:
         """Return the unsigned 64-bit varint at `position` and where it ends, at most at `limit`."""
