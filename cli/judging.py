@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @links_option
 @format_option
 @click.pass_context
-def trace_command(context: click.Context, suspect: Path, alpha: float, allow_links: bool, form: str) -> int:
+def trace_command(context: click.Context, /, suspect: Path, alpha: float, allow_links: bool, form: str) -> int:
     """Whose copy is this file? Names recipients, or nobody.
 
     Reads weights only; the graph is never executed. Tracing does not survive distillation or training anew.
@@ -36,7 +36,7 @@ def trace_command(context: click.Context, suspect: Path, alpha: float, allow_lin
 @links_option
 @format_option
 @click.pass_context
-def verify_command(context: click.Context, suspect: Path, alpha: float, allow_links: bool, form: str) -> int:
+def verify_command(context: click.Context, /, suspect: Path, alpha: float, allow_links: bool, form: str) -> int:
     """Is this file ours, whoever held the copy? Reads weights only."""
     from onnxfp.workflows.judge import Question, verify_file
 

@@ -23,7 +23,7 @@ from onnxfp_cli.trying import attack_command, demo_command, ledger_group
     help="Folder with the owner key, the ledger and the references (env ONNXFP_VAULT).",
 )
 @click.pass_context
-def cli(context: click.Context, vault: str) -> None:
+def cli(context: click.Context, /, vault: str) -> None:
     """Whose ONNX model is this, and who let it out?
 
     Exit status: 0 supported or passed, 3 not supported, 4 inconclusive, 2 usage or bad input, 130 interrupted.

@@ -27,7 +27,7 @@ _WARNING = "Never deliver the reference itself: whoever holds it can wash the ma
 @click.command("init")
 @click.option("--passphrase", "protect", is_flag=True, help="Protect the owner key (asked for, or ONNXFP_PASSPHRASE).")
 @click.pass_context
-def init_command(context: click.Context, protect: bool) -> None:
+def init_command(context: click.Context, /, protect: bool) -> None:
     """Create a vault with a new owner key."""
     from onnxfp.workflows.vault import create_vault
 
@@ -58,7 +58,7 @@ def inspect_command(model: Path, allow_links: bool, form: str) -> None:
 @format_option
 @click.pass_context
 def register_command(
-    context: click.Context, model: Path, scheme: str, no_keep: bool, allow_links: bool, form: str, **options: Any
+    context: click.Context, /, model: Path, scheme: str, no_keep: bool, allow_links: bool, form: str, **options: Any
 ) -> None:
     """Record the unmarked reference and commit to its key."""
     from onnxfp.workflows.register import Registration, register, registration_rows
@@ -84,7 +84,7 @@ def register_command(
 @format_option
 @click.pass_context
 def issue_command(
-    context: click.Context, model: Path, data: Path | None, loss: float, form: str, **request: Any
+    context: click.Context, /, model: Path, data: Path | None, loss: float, form: str, **request: Any
 ) -> None:
     """Write one recipient's copy. The same name gets the same bytes again."""
     from onnxfp.workflows.fidelity import fidelity_check, load_data

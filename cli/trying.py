@@ -31,7 +31,7 @@ def ledger_group() -> None:
 @ledger_group.command("verify")
 @click.option("--head", help="A head that `issue` printed: it must stand in the chain.")
 @click.pass_context
-def ledger_verify_command(context: click.Context, head: str | None) -> None:
+def ledger_verify_command(context: click.Context, /, head: str | None) -> None:
     """Is the record whole? Finds any altered, missing, inserted or moved row, and with --head a cut tail."""
     with opened(context) as vault:
         rows = vault.ledger.verify(head)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from onnxfp.domain import Decision
+if TYPE_CHECKING:  # a command that only reports a version or an error must not load numpy
+    from onnxfp.domain import Decision
 
 PASSED = 0
 BAD_INPUT = 2
@@ -15,6 +16,8 @@ INTERRUPTED = 130
 
 def exit_status(decision: Decision) -> int:
     """Return the exit status of a verdict; 1 is never one, since a crash exits with it."""
+    from onnxfp.domain import Decision
+
     match decision:
         case Decision.SUPPORTED:
             return PASSED

@@ -1,0 +1,51 @@
+# What a person types. Every target creates what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# One thread for each of the parallel test workers; the machine has few cores.
+export OMP_NUM_THREADS ?= 1
+export ORT_DISABLE_TELEMETRY ?= 1
+
+.PHONY: demo test lint format bench fixtures clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/onnxfp demo
+
+test: lint
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(VENV)/test.stamp
+	mkdir -p build/types && ln -sfn ../../cli build/types/onnxfp_cli
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/bench.stamp
+	OMP_NUM_THREADS=2 $(BIN)/python -m bench.whitebox
+
+fixtures: $(VENV)/bench.stamp
+	$(BIN)/python -m fixtures.build
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[demo]'
+	touch $@
+
+$(VENV)/test.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/bench.stamp: $(VENV)/test.stamp
+	$(PIP) --editable '.[embed,report]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
