@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from onnxfp.codes.bibd import BIBD7, BIBD13, BIBD21, BIBD31, Bibd
 from onnxfp.codes.interface import Code
+from onnxfp.codes.orthogonal import Orthogonal
 from onnxfp.codes.tardos import Tardos
 from onnxfp.codes.uniform import Uniform
 from onnxfp.errors import UsageError
 
-CATALOGUE: dict[str, Code] = {"uniform": Uniform(), "tardos": Tardos()}
+ColumnCode = Bibd | Orthogonal
+"""The codes with a fixed table of words, of which a recipient gets one column."""
+
+COLUMN_CODES: dict[str, ColumnCode] = {code.name: code for code in (BIBD7, BIBD13, BIBD21, BIBD31, Orthogonal())}
+CATALOGUE: dict[str, Code] = {"uniform": Uniform(), "tardos": Tardos(), **COLUMN_CODES}
 
 
 def code_named(name: str) -> Code:

@@ -16,12 +16,12 @@ from typing import Any, final
 import numpy as np
 
 from onnxfp.codes.catalogue import code_named
+from onnxfp.codes.coalition import coalition_scores, symbol_moments
 from onnxfp.codes.interface import Code
 from onnxfp.domain import (
     Access,
     Answered,
     Claim,
-    Floats,
     ModelProfile,
     PublicClaim,
     Reading,
@@ -40,8 +40,6 @@ from onnxfp.schemes.interface import Samples, Scheme
 _WEIGHTS_PER_POSITION = 12  # fewer than this and chips disturb one another more than they carry
 _CLIP = 4.0
 _SHARE = {"owner": 0.1**0.5, "recipient": 0.9**0.5}  # their squares sum to 1: the owner takes a tenth of the energy
-_COLLUDERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
-_MARK_SHARE = (0.98, 0.85, 0.6, 0.3, 0.1, 0.03)  # of a reading's variance that the mark explains
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class Spread(Scheme[SpreadKey]):
 
     def plan(self, claim: Claim[SpreadKey]) -> tuple[WeightTarget, ...]:
         """One target: each position's symbol, centred by its prior so that no strength is spent on what all share."""
-        key, (mean, deviation) = claim.public.key, _moments(claim.public)
+        key, (mean, deviation) = claim.public.key, symbol_moments(claim.public.codebook)
         values = (2.0 * claim.codeword - 1.0 - mean) / float(np.sqrt(np.mean(deviation**2)))
         return (WeightTarget(key.segments, key.chips, values, key.strength * key.share),)
 
@@ -135,45 +133,9 @@ class Spread(Scheme[SpreadKey]):
             case Unanswered(reason):
                 return Reading(np.zeros((1, public.key.positions, 2)), np.ones(1), coverage=0.0, unread=(reason,))
             case Answered(values, coverage, unread, transforms):
-                scores = coalition_scores(values, *_moments(public))
+                scores = coalition_scores(values, *symbol_moments(public.codebook))
                 weights = np.full(len(scores), 1.0 / len(scores))
                 return Reading(scores, weights, coverage, unread, transforms)
-
-
-def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:
-    """Return (hypotheses, positions, 2) log-likelihoods of symbols -1 and +1; the first hypothesis is S = 0.
-
-    Under c colluders who average, a position reads `g/c (x - mean)` from the recipient, plus the others' symbols of
-    variance `g^2 (c-1)/c^2 deviation^2`, plus noise. The gain g and the noise follow from the variance of all readings
-    and the share that the mark has in it, so only that share and c are hypotheses.
-
-    Args:
-        values: (positions,) readings; those that are not finite say nothing.
-        mean: (positions,) prior mean of the symbol in {-1, +1}.
-        deviation: (positions,) prior standard deviation of that symbol.
-    """
-    heard = np.isfinite(values)
-    y = np.where(heard, values, 0.0)
-    power = float(np.mean(y[heard] ** 2)) if heard.any() else 0.0
-    silent = np.zeros((len(y), 2))
-    if not power > 0:
-        return silent[None]
-    grid = [silent]
-    symbols = np.stack([-1.0 - mean, 1.0 - mean], axis=1)  # positions, alphabet
-    for colluders in _COLLUDERS:
-        for share in _MARK_SHARE:
-            gain = np.sqrt(share * power / colluders / np.mean(deviation**2))  # of one colluder's symbol
-            noise = (1 - share) * power + gain**2 * (colluders - 1) * deviation**2
-            distance = y[:, None] - gain * symbols
-            grid.append(-0.5 * distance**2 / noise[:, None] * heard[:, None])
-    scores = np.stack(grid)
-    centred: Floats = scores - scores.max(axis=2, keepdims=True)
-    return centred
-
-
-def _moments(public: PublicClaim[SpreadKey]) -> tuple[Floats, Floats]:
-    bias = public.codebook.prior[:, 1]
-    return 2 * bias - 1, 2 * np.sqrt(bias * (1 - bias))
 
 
 def _power_of_two_below(number: int) -> int:

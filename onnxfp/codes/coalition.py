@@ -1,0 +1,76 @@
+"""How well each symbol explains a real number read at a position, whoever and however many colluded.
+
+A likelihood over a grid of hypotheses, shared by all that read binary symbols from weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from onnxfp.domain import Codebook, Floats
+
+
+@final
+@dataclass(frozen=True)
+class Coalition:
+    """One hypothesis: so many colluders averaged, and so much of the readings' variance comes from the mark."""
+
+    colluders: int
+    share: float
+
+    def scores(self, readings: Floats, mean: Floats, deviation: Floats, power: float, energy: float) -> Floats:
+        """Return (positions, 2) log-likelihoods of symbols -1 and +1, up to a constant per position.
+
+        Args:
+            readings: (positions,) finite.
+            mean: (positions,) prior mean of the symbol in {-1, +1}.
+            deviation: (positions,) prior standard deviation of that symbol.
+            power: mean square of all readings.
+            energy: mean square of all deviations.
+        """
+        gain = np.sqrt(self.share * power / self.colluders / energy)  # of one colluder's symbol
+        noise = (1 - self.share) * power + gain**2 * (self.colluders - 1) * deviation**2
+        symbols = np.stack([-1.0 - mean, 1.0 - mean], axis=1)  # positions, alphabet
+        distance = readings[:, None] - gain * symbols
+        likelihood: Floats = -0.5 * distance**2 / noise[:, None]
+        return likelihood
+
+
+_COLLUDERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
+_MARK_SHARE = (0.98, 0.85, 0.6, 0.3, 0.1, 0.03)
+GRID = tuple(Coalition(colluders, share) for colluders in _COLLUDERS for share in _MARK_SHARE)
+HYPOTHESES = 1 + len(GRID)  # with S = 0
+
+
+def symbol_moments(codebook: Codebook) -> tuple[Floats, Floats]:
+    """Return (positions,) prior mean and (positions,) standard deviation of a binary symbol in {-1, +1}."""
+    bias = codebook.prior[:, 1]
+    return 2 * bias - 1, 2 * np.sqrt(bias * (1 - bias))
+
+
+def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:
+    """Return (hypotheses, positions, 2) log-likelihoods of symbols -1 and +1; the first hypothesis is S = 0.
+
+    Under c colluders who average, a position reads `g/c (x - mean)` from the recipient, plus the others' symbols of
+    variance `g^2 (c-1)/c^2 deviation^2`, plus noise. The gain g and the noise follow from the variance of all readings
+    and the share that the mark has in it, so only that share and c are hypotheses.
+
+    Args:
+        values: (positions,) readings; those that are not finite say nothing.
+        mean: (positions,) prior mean of the symbol in {-1, +1}.
+        deviation: (positions,) prior standard deviation of that symbol.
+    """
+    heard = np.isfinite(values)
+    readings = np.where(heard, values, 0.0)
+    power = float(np.mean(readings[heard] ** 2)) if heard.any() else 0.0
+    silent = np.zeros((len(readings), 2))
+    if not power > 0:
+        return silent[None]
+    energy = float(np.mean(deviation**2))
+    grid = [hypothesis.scores(readings, mean, deviation, power, energy) * heard[:, None] for hypothesis in GRID]
+    scores = np.stack([silent, *grid])
+    centred: Floats = scores - scores.max(axis=2, keepdims=True)
+    return centred
