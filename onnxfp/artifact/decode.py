@@ -51,15 +51,23 @@ def decode(data: Bytes, dtype: str, size: int, name: str) -> Weights:
     """
     if dtype in _PLAIN:
         with np.errstate(over="ignore", invalid="ignore"):
-            return data.view(_PLAIN[dtype]).astype(np.float32, copy=False)
+            return _quiet(data.view(_PLAIN[dtype]).astype(np.float32, copy=False))
     if dtype == "bfloat16":
-        return (data.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return _quiet((data.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32))
     table = _table(dtype)
     if table is None:
         raise ArtifactError(
             f"tensor '{shown(name)}': expected real numbers, found {dtype}; it cannot be read as weights"
         )
     values: Weights = table[_codes(data, table.size)[:size]]
+    return values
+
+
+def _quiet(values: Weights) -> Weights:
+    """Replace signalling NaNs, with which every later conversion would complain."""
+    wrong = np.isnan(values)
+    if wrong.any():
+        values[wrong] = np.nan
     return values
 
 
