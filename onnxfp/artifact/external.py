@@ -79,9 +79,11 @@ def contained(location: str, label: str) -> tuple[str, ...]:
 class ExternalFiles:
     """The external files of one model, opened when needed and checked to be the same file each time."""
 
-    def __init__(self, folder: Path, label: str, *, allow_links: bool, staged: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, folder: Path, label: str, *, allow_links: bool, staged: Mapping[str, Path] | None = None
+    ) -> None:
         self.folder = folder
-        self.staged = staged or {}  # descriptors of files that have no name yet
+        self.staged = staged or {}  # where files lie that do not have their name yet
         self.label = label
         self.allow_links = allow_links
         self._seen: dict[str, Identity] = {}
@@ -148,7 +150,7 @@ class ExternalFiles:
 
     def _open_contained(self, location: str) -> int:
         if location in self.staged:
-            return os.dup(self.staged[location])
+            return os.open(self.staged[location], _FLAGS | os.O_NOFOLLOW)
         parts = self._resolved(location) if self.allow_links else tuple(location.split("/"))
         try:
             fd = _walk(self.folder, parts)

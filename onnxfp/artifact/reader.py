@@ -144,7 +144,7 @@ def open_artifact(path: Path, *, allow_links: bool = False) -> Artifact:
     """
     path = Path(path)
     fd = open_model(path)
-    external = ExternalFiles(path.parent, shown(str(path)), allow_links=allow_links)
+    external = ExternalFiles(path.absolute().parent, shown(str(path)), allow_links=allow_links)
     try:
         reader = ModelReader(Window(fd, Identity.of(fd).size, str(path)), external)
         graph = reader.read()

@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import NoReturn, final
@@ -58,8 +60,12 @@ class StagedFile:
         self.target = target
         self.size = size
         self.mode = mode
-        self.fd = -1
         self._temporary = ""
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are until they are published."""
+        return Path(self._temporary)
 
     def create(self) -> None:
         """Create the temporary file.
@@ -68,7 +74,8 @@ class StagedFile:
             UsageError: the folder is missing, read-only or full.
         """
         try:
-            self.fd, self._temporary = tempfile.mkstemp(prefix=".onnxfp-", suffix=".part", dir=self.target.parent)
+            fd, self._temporary = tempfile.mkstemp(prefix=".onnxfp-", suffix=".part", dir=self.target.parent)
+            os.close(fd)
         except OSError as error:
             unwritable(self.target, error)
 
@@ -79,14 +86,17 @@ class StagedFile:
             UsageError: the disk is full.
             ArtifactError: the source shrank.
         """
-        done = 0
-        step = _kernel_copy
+        with self._opened() as fd:
+            self._copy(source, fd, cancel)
+
+    def _copy(self, source: int, fd: int, cancel: Event) -> None:
+        done, step = 0, _kernel_copy
         while done < self.size and not cancel.is_set():
             try:
-                count = step(source, self.fd, min(_STEP, self.size - done), done)
+                count = step(source, fd, min(_STEP, self.size - done), done)
             except OSError as error:
                 if step is _plain_copy or error.errno not in _NO_KERNEL_COPY:
-                    unwritable(self.target, error)
+                    raise
                 step = _plain_copy
                 continue
             if count == 0:
@@ -102,12 +112,10 @@ class StagedFile:
         Raises:
             UsageError: the disk is full.
         """
-        try:
+        with self._opened() as fd:
             while data:
-                count = os.pwrite(self.fd, data, offset)
+                count = os.pwrite(fd, data, offset)
                 data, offset = data[count:], offset + count
-        except OSError as error:
-            unwritable(self.target, error)
 
     def finish(self) -> None:
         """Give the file its mode and make its bytes durable.
@@ -115,11 +123,9 @@ class StagedFile:
         Raises:
             UsageError: the disk is full.
         """
-        try:
-            os.fchmod(self.fd, self.mode)
-            os.fsync(self.fd)
-        except OSError as error:
-            unwritable(self.target, error)
+        with self._opened() as fd:
+            os.fchmod(fd, self.mode)
+            os.fsync(fd)
 
     def publish(self, *, force: bool) -> None:
         """Move the file to its target in one step; without `force`, never over a file that appeared meanwhile.
@@ -135,13 +141,22 @@ class StagedFile:
             unwritable(self.target, error)
 
     def discard(self) -> None:
-        """Close the file and remove it, if it was not published."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Remove the file, if it was not published."""
         if self._temporary:
             os.unlink(self._temporary)
             self._temporary = ""
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor for one step: a model may have more external files than a process may keep open."""
+        try:
+            fd = os.open(self._temporary, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+        except OSError as error:
+            unwritable(self.target, error)
 
 
 def _kernel_copy(source: int, target: int, count: int, offset: int) -> int:

@@ -15,10 +15,11 @@ from pathlib import Path
 from threading import Event
 from typing import final
 
+from onnxfp.artifact.destination import make_folders, targets
 from onnxfp.artifact.encode import encode
-from onnxfp.artifact.external import ExternalFiles, Identity
+from onnxfp.artifact.external import ExternalFiles, Identity, open_model
 from onnxfp.artifact.reader import Artifact
-from onnxfp.artifact.staging import StagedFile, check_target, unwritable
+from onnxfp.artifact.staging import StagedFile
 from onnxfp.artifact.wire import shown
 from onnxfp.domain import Weights
 from onnxfp.errors import ArtifactError, UsageError
@@ -59,7 +60,7 @@ class StagedCopy:
             UsageError: a folder cannot be written.
         """
         for location, file in self._files.items():
-            self._make_folders(location, file)
+            make_folders(location, file.target, self._made)
             file.create()
         self._copied = self._pool.submit(self._copy)
 
@@ -89,11 +90,11 @@ class StagedCopy:
         """Open what has been written so far, before it has its name: what is read are the bytes of the copy."""
         self._flush()
         source = self._artifact
-        staged = {location: file.fd for location, file in self._files.items() if location is not None}
+        staged = {location: file.path for location, file in self._files.items() if location is not None}
         external = ExternalFiles(source.path.parent, source.label, allow_links=False, staged=staged)
         for location in source.external_files:
             external.add(location)
-        with Artifact(source.path, os.dup(self._files[None].fd), external, source.graph, source.tensors) as copy:
+        with Artifact(source.path, open_model(self._files[None].path), external, source.graph, source.tensors) as copy:
             yield copy
 
     def commit(self) -> None:
@@ -149,19 +150,6 @@ class StagedCopy:
         self._pending.clear()
         self._pending_bytes = 0
 
-    def _make_folders(self, location: str | None, file: StagedFile) -> None:
-        folder = file.target.parent
-        for depth in reversed(range(location.count("/") if location else 0)):
-            inner = folder.parents[depth - 1] if depth else folder
-            if inner.is_symlink():
-                raise UsageError(f"{shown(str(inner))}: expected a folder for external data, found a link; remove it")
-            try:
-                if not inner.is_dir():
-                    inner.mkdir()
-                    self._made.append(inner)
-            except OSError as error:
-                unwritable(inner, error)
-
     def _refuse_changed_source(self) -> None:
         artifact = self._artifact
         if Identity.of(artifact.fd) == artifact.identity and all(
@@ -189,7 +177,7 @@ def staged_copy(artifact: Artifact, destination: Path, *, force: bool = False) -
         UsageError: the destination cannot be taken.
     """
     destination = Path(destination)
-    files = _targets(artifact, destination, force=force)
+    files = targets(artifact, destination, force=force)
     staged = StagedCopy(artifact, files, [], force=force)
     try:
         staged.start()
@@ -219,47 +207,6 @@ def copy_artifact(artifact: Artifact, destination: Path, *, force: bool = False)
         ArtifactError: the source changed while it was copied.
     """
     write_patched(artifact, destination, (), force=force)
-
-
-def _targets(artifact: Artifact, destination: Path, *, force: bool) -> dict[str | None, StagedFile]:
-    """The files to write, external data first and the model last, after refusing what must not be replaced."""
-    if not destination.name or not destination.parent.is_dir():
-        raise UsageError(
-            f"{shown(str(destination))}: expected a file in an existing folder, found none; create it first"
-        )
-    external = {name: destination.parent / name for name in artifact.external_files}
-    if external and destination.parent.samefile(artifact.path.parent):
-        raise UsageError(
-            f"{shown(str(destination))}: expected another folder than the source's, because the copy's external data "
-            f"'{shown(next(iter(external)))}' keep their name; write into a new folder"
-        )
-    sources = {(i.device, i.inode) for i in _identities(artifact)}
-    for target in (*external.values(), destination):
-        if _inode(target) in sources:
-            raise UsageError(f"{shown(str(target))}: expected another file than the source, found the same; rename it")
-        check_target(target, force=force)
-    if destination in external.values():
-        raise UsageError(
-            f"{shown(str(destination))}: expected a name of its own, found an external data file's; rename it"
-        )
-    files: dict[str | None, StagedFile] = {}
-    for name, target in external.items():
-        identity = artifact.external.identity(name)
-        files[name] = StagedFile(target, identity.size, identity.mode)
-    files[None] = StagedFile(destination, artifact.identity.size, artifact.identity.mode)
-    return files
-
-
-def _identities(artifact: Artifact) -> list[Identity]:
-    return [artifact.identity, *(artifact.external.identity(name) for name in artifact.external_files)]
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return facts.st_dev, facts.st_ino
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
@@ -307,3 +310,53 @@ def test_staged_files_are_hidden_beside_their_target(tmp_path):
     assert [name.startswith(".onnxfp-") for name in files(tmp_path)] == [True]
     staged.discard()
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", ["inline", "external"])
+def test_a_preview_reads_the_patched_bytes_before_they_have_a_name(make, request, out):
+    with (
+        open_artifact(request.getfixturevalue(make)) as artifact,
+        staged_copy(artifact, out / "o.onnx") as staged,
+    ):
+        for values in ([1.5, 2.5], [3.5, 4.5]):
+            staged.patch("w", 5, np.float32(values))
+            with staged.preview() as copy:
+                assert copy.read(copy.tensor("w"), 5, 7).tolist() == values
+        assert not (out / "o.onnx").exists()
+        staged.commit()
+    with open_artifact(out / "o.onnx") as copy:
+        assert copy.read(copy.tensor("w"), 5, 7).tolist() == [3.5, 4.5]
+
+
+def test_more_external_files_than_descriptors_are_copied(tmp_path, out):
+    model = make_model([], [numpy_helper.from_array(floats(i, 1), f"t{i}") for i in range(300)])
+    source = tmp_path / "source"
+    source.mkdir()
+    onnx.save(model, source / "m.onnx", save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        with open_artifact(source / "m.onnx") as artifact:
+            copy_artifact(artifact, out / "m.onnx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert files(out) == files(source)
+
+
+def test_an_interrupted_program_leaves_nothing(inline, out):
+    script = (
+        "import os, signal, sys, numpy as np; from pathlib import Path\n"
+        "from onnxfp.artifact import open_artifact, write_patched, Patch\n"
+        "def patches():\n"
+        "    yield Patch('w', 0, np.ones(4, np.float32))\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    yield Patch('w', 8, np.ones(4, np.float32))\n"
+        "with open_artifact(Path(sys.argv[1])) as artifact:\n"
+        "    write_patched(artifact, Path(sys.argv[2]), patches())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, inline, out / "o.onnx"], check=False, capture_output=True, text=True
+    )
+    assert "KeyboardInterrupt" in ended.stderr
+    assert ended.returncode != 0
+    assert files(out) == []
