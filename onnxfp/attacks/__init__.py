@@ -1,1 +1,13 @@
-"""attacks."""
+"""What an adversary does to a model before using it: artifact(s) in, artifact out, one step per file.
+
+    parse("prune:0.5") -> step;  run(step, [leaked], destination, seed)      one artifact
+    parse("average")   -> step;  run(step, copies, destination, seed)        a coalition of recipients
+
+Every step changes weights of carriers only and leaves its sources alone. The arithmetic of each step is also a public
+function on arrays, for benchmarks. The randomness here is the adversary's and comes from a seed, not from our keys.
+"""
+
+from onnxfp.attacks.catalogue import CATALOGUE, parse, run
+from onnxfp.attacks.interface import Attack, Step
+
+__all__ = ["CATALOGUE", "Attack", "Step", "parse", "run"]
