@@ -105,15 +105,21 @@ def _steps(targets: Sequence[WeightTarget], current: Sequence[Weights]) -> Weigh
     spreads = [weights / np.float32(segment.spread) for segment, weights in zip(segments, current, strict=True)]
     weights, total = np.concatenate(spreads), np.zeros(sum(map(len, current)), dtype=np.float32)
     for _ in range(_SWEEPS):
-        worst = 0.0
-        for target in targets:
-            read = (weights + total if target.blind else total) / np.float32(target.strength)
-            missing = target.values - target.projection.apply(read)
-            total += target.projection.min_norm_update(missing) * np.float32(target.strength)
-            worst = max(worst, float(np.linalg.norm(missing) / max(1e-9, float(np.linalg.norm(target.values)))))
-        if worst <= _CLOSE or len(targets) == 1:
+        missed = [_satisfy(target, weights, total) for target in targets]
+        if max(missed) <= _CLOSE:
             break
     return total
+
+
+def _satisfy(target: WeightTarget, weights: Weights, total: Weights) -> float:
+    """Add to `total` what the target still lacks; return how much that was, relative to the target."""
+    started = target.blind or total.any()
+    read = (weights + total if target.blind else total) / np.float32(target.strength)
+    missing = target.values - target.projection.apply(read) if started else target.values
+    missed = float(np.linalg.norm(missing) / max(1e-9, float(np.linalg.norm(target.values))))
+    if missed > _CLOSE:
+        total += target.projection.min_norm_update(missing) * np.float32(target.strength)
+    return missed
 
 
 def _change(segment: Segment, weights: Weights, step: Weights) -> Change:

@@ -20,7 +20,8 @@ from onnxfp.keys.keystream import Keystream
 STRATA = 4
 TILE = 64  # consecutive weights of one stratum
 _CHUNK = 1 << 16  # weights whose memberships are drawn at a time
-_TOLERANCE = 5e-3  # relative residual at which `min_norm_update` stops
+_TOLERANCE = 0.03  # relative residual at which `min_norm_update` stops
+_GRID = 12  # bits below its root mean square to which a solution is rounded: sums of such numbers are exact
 _ITERATIONS = 40  # conjugate gradients stop here at the latest
 
 
@@ -52,10 +53,11 @@ class Chips:
         return self._spread(values, self._operators())
 
     def min_norm_update(self, values: Floats) -> Weights:
-        """Return the smallest change (size,) that reads as `values` (positions,) to half a per cent.
+        """Return the smallest change (size,) that reads as `values` (positions,) to three per cent.
 
         Solves (A A^T) z = values by conjugate gradients (A is well conditioned, having far more weights than
-        positions) and returns A^T z.
+        positions) and returns A^T z. The last bits of z depend on the machine's linear algebra, so z is rounded: the
+        same values then give the same change, to the bit, everywhere.
         """
         operators = list(self._operators())
         z = np.zeros(self.positions)
@@ -71,7 +73,7 @@ class Chips:
             residual -= step * image
             previous, power = power, float(residual @ residual)
             direction = residual + (power / previous) * direction
-        return self._spread(z, operators)
+        return self._spread(_rounded(z), operators)
 
     def _sum(self, residual: Weights, operators: Any) -> Floats:
         signed = np.zeros((STRATA, self.positions // STRATA, 2))
@@ -80,13 +82,13 @@ class Chips:
         return ((signed[:, :, 0] - signed[:, :, 1]) * self.scale).reshape(-1)
 
     def _spread(self, values: Floats, operators: Any) -> Weights:
-        both = np.stack([values, -values], axis=-1).reshape(STRATA, -1).astype(np.float32) * np.float32(self.scale)
+        both = np.stack([values, -values], axis=-1).reshape(STRATA, -1).astype(np.float32)
         update = np.zeros(self._padded, dtype=np.float32)
         tiles = update.reshape(-1, STRATA, TILE)
         for stratum, members, operator in operators:
             flat = operator @ both[stratum]
             rows = slice(members.start // TILE, members.start // TILE + len(flat) // TILE)
-            tiles[rows, stratum] = flat.reshape(-1, TILE)
+            tiles[rows, stratum] = flat.reshape(-1, TILE) * np.float32(self.scale)
         return update[: self.size]
 
     @property
@@ -115,3 +117,9 @@ class Chips:
                 drawn >>= np.uint32(16)
                 parts = (ones[:count], drawn.view(np.int32), rows[: stop - start + 1])
                 yield stratum, slice(start, stop), csr_array(parts, shape=(stop - start, columns), copy=False)
+
+
+def _rounded(z: Floats) -> Floats:
+    size = float(np.sqrt(np.mean(z**2)))
+    unit = 2.0 ** (np.floor(np.log2(size)) - _GRID) if size > 0 else 1.0
+    return np.round(z / unit) * unit

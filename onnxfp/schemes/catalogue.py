@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from onnxfp.errors import UsageError
+from onnxfp.schemes.deepmarks import DeepMarks
 from onnxfp.schemes.interface import Scheme
 from onnxfp.schemes.spread import Spread
 
-CATALOGUE: dict[str, Scheme[Any]] = {scheme.name: scheme for scheme in (Spread(),)}
+CATALOGUE: dict[str, Scheme[Any]] = {scheme.name: scheme for scheme in (Spread(), DeepMarks())}
 
 
 def scheme_named(name: str) -> Scheme[Any]:

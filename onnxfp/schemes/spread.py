@@ -39,7 +39,26 @@ from onnxfp.schemes.interface import Samples, Scheme
 
 _WEIGHTS_PER_POSITION = 12  # fewer than this and chips disturb one another more than they carry
 _CLIP = 4.0
-_SHARE = {"owner": 0.1**0.5, "recipient": 0.9**0.5}  # their squares sum to 1: the owner takes a tenth of the energy
+
+
+@dataclass(frozen=True)
+class _Role:
+    """What differs between the owner's word, the same in all copies, and a recipient's."""
+
+    share: float
+    """Of the strength; the squares of all shares sum to 1."""
+    most: int
+    """Positions at most, unless more are asked for."""
+    overlap: int
+    code: str
+
+
+# The owner's symbols are the same in every copy, so that no comparison of copies shows them: fewer chips overlap, and
+# no coalition has to be provided for by biased symbols.
+_ROLES = {
+    "owner": _Role(share=0.1**0.5, most=512, overlap=4, code="uniform"),
+    "recipient": _Role(share=0.9**0.5, most=8192, overlap=16, code="tardos"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,12 +71,12 @@ class SpreadOptions:
     """Number of positions; 0 for as many as the model carries, up to 8192 (512 for the owner)."""
     strength: float = 0.05
     """Root-mean-square change of a weight by owner and recipient together, as a multiple of its carrier's spread."""
-    overlap: int = 16
-    """Chips to which a weight belongs."""
+    overlap: int = 0
+    """Chips to which a weight belongs; 0 for 16 (4 for the owner)."""
     max_weights: int = 1 << 21
     """Weights used at most, in keyed contiguous blocks spread over all carriers."""
-    code: str = "tardos"
-    """``tardos`` or ``uniform``."""
+    code: str = ""
+    """``tardos`` or ``uniform``; empty for ``tardos`` (``uniform`` for the owner)."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +112,8 @@ class Spread(Scheme[SpreadKey]):
         if unknown := sorted(set(values) - known):
             raise UsageError(f"spread takes no option {unknown[0]!r}; it takes {', '.join(sorted(known))}")
         options = SpreadOptions(**values)
-        if options.role not in _SHARE:
-            raise UsageError(f"a role is one of {', '.join(_SHARE)}, not {options.role!r}")
+        if options.role not in _ROLES:
+            raise UsageError(f"a role is one of {', '.join(_ROLES)}, not {options.role!r}")
         if not 0 < options.strength <= 1:
             raise UsageError(f"strength is a share of a carrier's spread in (0, 1], not {options.strength}")
         return options
@@ -106,15 +125,15 @@ class Spread(Scheme[SpreadKey]):
         del samples
         segments = pick_segments(profile.carriers, options.max_weights, keystream.derive("segments"))
         size = sum(segment.size for segment in segments)
-        most = 8192 if options.role == "recipient" else 512
-        positions = options.positions or _power_of_two_below(min(most, size // _WEIGHTS_PER_POSITION))
+        role = _ROLES[options.role]
+        positions = options.positions or _power_of_two_below(min(role.most, size // _WEIGHTS_PER_POSITION))
         if size < _WEIGHTS_PER_POSITION * max(positions, 64):
             raise CapacityError(
                 f"not enough positions: {size} weights carry {size // _WEIGHTS_PER_POSITION}, "
                 f"{max(positions, 64)} are needed; use a larger model or fewer positions"
             )
-        chips = Chips(keystream.derive("chips", options.role), size, positions, options.overlap)
-        return SpreadKey(segments, chips, options.strength, _SHARE[options.role], code_named(options.code))
+        chips = Chips(keystream.derive("chips", options.role), size, positions, options.overlap or role.overlap)
+        return SpreadKey(segments, chips, options.strength, role.share, code_named(options.code or role.code))
 
     def plan(self, claim: Claim[SpreadKey]) -> tuple[WeightTarget, ...]:
         """One target: each position's symbol, centred by its prior so that no strength is spent on what all share."""

@@ -16,6 +16,7 @@ from onnxfp.domain import Answered, Segment, Weights, WeightTarget
 from onnxfp.embed.post_hoc import Change, relative_changes, solve
 from onnxfp.errors import CapacityError, FidelityError, UsageError
 from onnxfp.keys.recipient import canonical_name
+from onnxfp.ledger import IssueEntry
 from onnxfp.suspect.opened import OpenedWeights
 from onnxfp.verdict.look import Look, weigh
 from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
@@ -98,7 +99,8 @@ def issue(
             changes = prepared.changes(source)
             if fidelity is not None:
                 _check_fidelity(source, changes, fidelity)
-            vault.ledger.reserve(prepared.reference.digest, name, request.at)
+            digest = _digest_of(changes)
+            _refuse_other_bytes(vault.ledger.reserve(prepared.reference.digest, name, request.at), digest)
             for patch in _patches(changes):
                 staged.patch(patch.name, patch.start, patch.values)
             progress("reading the copy back")
@@ -107,7 +109,7 @@ def issue(
                 result = prepared.issued(read_channels(prepared.channels, OpenedWeights(copy, source, tensors)))
             _refuse_untraceable(result)
             staged.commit()
-        head = vault.ledger.complete(prepared.reference.digest, name, _digest_of(changes), request.at)
+        head = vault.ledger.complete(prepared.reference.digest, name, digest, request.at)
     largest = max(relative_changes(changes).values())
     return replace(result, output=str(request.output), relative_change=largest, head=head)
 
@@ -225,6 +227,15 @@ def _refuse_untraceable(result: Issued) -> None:
         raise FidelityError(
             f"the copy could not be traced: it reads back at log10 e = {result.log10_e:.1f}, the owner's mark at "
             f"{result.log10_e_owner:.1f}, where {result.log10_threshold:.1f} is needed; use a higher strength"
+        )
+
+
+def _refuse_other_bytes(entry: IssueEntry, digest: str) -> None:
+    """Refuse before anything is delivered what the ledger would refuse afterwards: one recipient, one copy."""
+    if entry.artifact not in (None, digest):
+        raise UsageError(
+            f"{entry.recipient} holds a copy with other bytes, issued at {entry.issued_at}; this release or this model "
+            "file does not reproduce it"
         )
 
 

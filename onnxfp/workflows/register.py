@@ -80,7 +80,7 @@ def register(vault: Vault, request: Registration) -> Registered:
 
 
 def _channels(request: Registration) -> tuple[Channel, ...]:
-    owner = {name: value for name, value in request.options.items() if name != "positions"}
+    owner = {name: value for name, value in request.options.items() if name not in ("positions", "code")}
     return (
         Channel(OWNER, request.scheme, {**owner, "role": OWNER}),
         Channel(RECIPIENT, request.scheme, {**request.options, "role": RECIPIENT}),
