@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import final
 
 from onnxfp.artifact.reader import Artifact
@@ -71,28 +72,42 @@ Origin = str | tuple[FunctionKey, int]
 
 def weights(artifact: Artifact) -> dict[str, tuple[TensorRecord, str]]:
     """Return the tensors that operators take as weights, by name, each with its first consumer; in the file's order."""
-    found = _Tracer(artifact).consumers()
+    found = _tracer(artifact).consumers()
     return {record.name: (record, found[record.name]) for record in artifact.tensors if record.name in found}
 
 
+def _tracer(artifact: Artifact) -> _Tracer:
+    graph = artifact.graph
+    views = {
+        (node.scope, output): node.inputs if node.op_type == "Concat" else node.inputs[:1]
+        for node in graph.nodes
+        if node.op_type in SEEN_THROUGH and node.domain in _DOMAINS and node.inputs
+        for output in node.outputs[:1]
+    }
+    return _Tracer(
+        nodes=graph.nodes,
+        tensors={(t.scope, t.value): t.name for t in artifact.tensors if t.sparse_shape is None},
+        scopes={scope.name: scope for scope in graph.scopes},
+        functions=frozenset(scope.function for scope in graph.scopes if scope.function),
+        views=views,
+        produced=frozenset((node.scope, output) for node in graph.nodes for output in node.outputs),
+    )
+
+
 @final
+@dataclass(frozen=True)
 class _Tracer:
     """Follows values from consumers back to tensors; function inputs are followed on to their call sites."""
 
-    def __init__(self, artifact: Artifact) -> None:
-        graph = artifact.graph
-        self._nodes = graph.nodes
-        self._tensors = {(t.scope, t.value): t for t in artifact.tensors if t.sparse_shape is None}
-        self._scopes: dict[str, ScopeRecord] = {scope.name: scope for scope in graph.scopes}
-        self._functions = {scope.function: scope for scope in graph.scopes if scope.function}
-        self._views = {
-            (node.scope, output): node.inputs if node.op_type == "Concat" else node.inputs[:1]
-            for node in graph.nodes
-            if node.op_type in SEEN_THROUGH and node.domain in _DOMAINS and node.inputs
-            for output in node.outputs[:1]
-        }
-        self._known: dict[Value, frozenset[Origin]] = {}
-        self._produced = {(node.scope, output) for node in graph.nodes for output in node.outputs}
+    nodes: tuple[NodeRecord, ...]
+    tensors: Mapping[Value, str]
+    scopes: Mapping[str, ScopeRecord]
+    functions: frozenset[FunctionKey]
+    views: Mapping[Value, tuple[str, ...]]
+    """Output of a view -> the inputs that it shows."""
+    produced: frozenset[Value]
+    known: dict[Value, frozenset[Origin]] = field(default_factory=dict)
+    """Answers already found."""
 
     def consumers(self) -> dict[str, str]:
         """Tensor name -> operator."""
@@ -113,7 +128,7 @@ class _Tracer:
         return found
 
     def _direct(self) -> Iterator[tuple[Value, str]]:
-        for node in self._nodes:
+        for node in self.nodes:
             if node.op_type in WEIGHT_INPUTS and node.domain in _DOMAINS:
                 for index in WEIGHT_INPUTS[node.op_type]:
                     if index < len(node.inputs) and node.inputs[index]:
@@ -121,32 +136,32 @@ class _Tracer:
 
     def _calls(self) -> dict[FunctionKey, list[NodeRecord]]:
         calls: dict[FunctionKey, list[NodeRecord]] = {}
-        for node in self._nodes:
+        for node in self.nodes:
             key = (node.domain, node.op_type, node.overload)
-            if key in self._functions:
+            if key in self.functions:
                 calls.setdefault(key, []).append(node)
         return calls
 
     def _origins(self, value: Value, hops: int = 0) -> frozenset[Origin]:
         """The tensors behind a value, or the function input that it is; empty when it is computed."""
-        if value in self._tensors:
-            return frozenset({self._tensors[value].name})
-        if value in self._known:
-            return self._known[value]
-        self._known[value] = frozenset()  # a cycle computes nothing
+        if value in self.tensors:
+            return frozenset({self.tensors[value]})
+        if value in self.known:
+            return self.known[value]
+        self.known[value] = frozenset()  # a cycle computes nothing
         if hops < _MAX_HOPS:
-            self._known[value] = self._through(value, hops) if value in self._views else self._outer(value, hops)
-        return self._known[value]
+            self.known[value] = self._through(value, hops) if value in self.views else self._outer(value, hops)
+        return self.known[value]
 
     def _through(self, value: Value, hops: int) -> frozenset[Origin]:
-        parts = [self._origins((value[0], name), hops + 1) for name in self._views[value]]
+        parts = [self._origins((value[0], name), hops + 1) for name in self.views[value]]
         found = frozenset().union(*parts)
         return found if all(parts) and len(found) <= _MAX_PARTS else frozenset()
 
     def _outer(self, value: Value, hops: int) -> frozenset[Origin]:
-        scope = self._scopes[value[0]]
+        scope = self.scopes[value[0]]
         if scope.function and value[1] in scope.inputs:
             return frozenset({(scope.function, scope.inputs.index(value[1]))})
-        if scope.parent is None or value in self._produced or value[1] in scope.inputs:
+        if scope.parent is None or value in self.produced or value[1] in scope.inputs:
             return frozenset()
         return self._origins((scope.parent, value[1]), hops + 1)

@@ -98,7 +98,7 @@ class Artifact:
         `start` and `stop` count elements; `start` must be a multiple of 4. Strings all come with the first range.
         """
         if record.runs and record.runs[0].packing is Packing.STRINGS:
-            yield from string_bytes(self, record) if start == 0 else ()
+            yield from string_bytes(self.fd, record, self.label) if start == 0 else ()
             return
         stop = record.size if stop is None else stop
         step = max(4, 8 * _CHUNK // max(1, record.type.bits) // 4 * 4)

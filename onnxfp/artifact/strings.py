@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from onnxfp.artifact.dtypes import STRING_DATA
 from onnxfp.artifact.records import TensorRecord
 from onnxfp.artifact.wire import Window, fields, read_exactly
 
-if TYPE_CHECKING:
-    from onnxfp.artifact.reader import Artifact
-
 _CHUNK = 1 << 20
 
 
-def string_bytes(artifact: Artifact, record: TensorRecord) -> Iterator[bytes]:
+def string_bytes(fd: int, record: TensorRecord, label: str) -> Iterator[bytes]:
     """Yield every string of a tensor, after its length in eight bytes, in pieces of at most 1 MiB."""
     run = record.runs[0]
-    for number, _, _, begin, end in fields(Window(artifact.fd, run.stop, artifact.label), run.offset, run.stop):
+    for number, _, _, begin, end in fields(Window(fd, run.stop, label), run.offset, run.stop):
         if number == STRING_DATA:
             yield (end - begin).to_bytes(8, "little")
             for at in range(begin, end, _CHUNK):
-                yield read_exactly(artifact.fd, at, min(_CHUNK, end - at), artifact.label).tobytes()
+                yield read_exactly(fd, at, min(_CHUNK, end - at), label).tobytes()
