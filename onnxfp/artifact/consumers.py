@@ -90,6 +90,7 @@ def _tracer(artifact: Artifact) -> _Tracer:
         scopes={scope.name: scope for scope in graph.scopes},
         functions=frozenset(scope.function for scope in graph.scopes if scope.function),
         views=views,
+        formals={(scope.name, name): index for scope in graph.scopes for index, name in enumerate(scope.inputs)},
         produced=frozenset((node.scope, output) for node in graph.nodes for output in node.outputs),
     )
 
@@ -106,6 +107,8 @@ class _Tracer:
     views: Mapping[Value, tuple[str, ...]]
     """Output of a view -> the inputs that it shows."""
     produced: frozenset[Value]
+    formals: Mapping[Value, int]
+    """Input of a scope -> its index."""
     known: dict[Value, frozenset[Origin]] = field(default_factory=dict)
     """Answers already found."""
 
@@ -122,9 +125,7 @@ class _Tracer:
                     found.setdefault(origin, operator)
                 elif origin not in seen:
                     seen.add(origin)
-                    function, index = origin
-                    sites = (node for node in calls.get(function, ()) if index < len(node.inputs))
-                    pending.extend(((node.scope, node.inputs[index]), operator) for node in sites)
+                    pending.extend((argument, operator) for argument in calls.get(origin, ()))
         return found
 
     def _direct(self) -> Iterator[tuple[Value, str]]:
@@ -134,12 +135,13 @@ class _Tracer:
                     if index < len(node.inputs) and node.inputs[index]:
                         yield (node.scope, node.inputs[index]), node.op_type
 
-    def _calls(self) -> dict[FunctionKey, list[NodeRecord]]:
-        calls: dict[FunctionKey, list[NodeRecord]] = {}
+    def _calls(self) -> dict[tuple[FunctionKey, int], list[Value]]:
+        """What is passed for each input of each function."""
+        calls: dict[tuple[FunctionKey, int], list[Value]] = {}
         for node in self.nodes:
             key = (node.domain, node.op_type, node.overload)
-            if key in self.functions:
-                calls.setdefault(key, []).append(node)
+            for index, name in enumerate(node.inputs) if key in self.functions else ():
+                calls.setdefault((key, index), []).append((node.scope, name))
         return calls
 
     def _origins(self, value: Value, hops: int = 0) -> frozenset[Origin]:
@@ -160,8 +162,8 @@ class _Tracer:
 
     def _outer(self, value: Value, hops: int) -> frozenset[Origin]:
         scope = self.scopes[value[0]]
-        if scope.function and value[1] in scope.inputs:
-            return frozenset({(scope.function, scope.inputs.index(value[1]))})
-        if scope.parent is None or value in self.produced or value[1] in scope.inputs:
+        if scope.function and value in self.formals:
+            return frozenset({(scope.function, self.formals[value])})
+        if scope.parent is None or value in self.produced or value in self.formals:
             return frozenset()
         return self._origins((scope.parent, value[1]), hops + 1)

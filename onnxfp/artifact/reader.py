@@ -25,6 +25,7 @@ from onnxfp.artifact.wire import Bytes, Window, read_exactly, shown
 from onnxfp.domain import Weights
 from onnxfp.errors import ArtifactError
 
+_TIED = 4  # times that external bytes may be named, on average
 _CHUNK = 1 << 20  # bytes of canonical data handed out at a time
 
 
@@ -149,6 +150,7 @@ def open_artifact(path: Path, *, allow_links: bool = False) -> Artifact:
         reader = ModelReader(Window(fd, Identity.of(fd).size, str(path)), external)
         graph = reader.read()
         tensors = _without_overlaps(reader.tensors, shown(str(path)))
+        _refuse_repetition(external, tensors, shown(str(path)))
         _refuse_itself(external, Identity.of(fd), shown(str(path)))
         return Artifact(path, fd, external, graph, tensors)
     except BaseException:
@@ -167,6 +169,17 @@ def _refuse_itself(external: ExternalFiles, model: Identity, label: str) -> None
                 "another location's file; export the model again"
             )
         seen.add((identity.device, identity.inode))
+
+
+def _refuse_repetition(external: ExternalFiles, tensors: tuple[TensorRecord, ...], label: str) -> None:
+    """A few tied tensors may name the same bytes; thousands would make a small file as costly to read as a huge one."""
+    declared = sum(t.runs[0].stop - t.runs[0].offset for t in tensors if t.external is not None and t.runs)
+    present = sum(external.identity(location).size for location in external.locations)
+    if declared > _TIED * present:
+        raise ArtifactError(
+            f"{label}: expected at most {_TIED * present} bytes of external tensors, found {declared} declared over "
+            f"{present} present; export the model again"
+        )
 
 
 def _without_overlaps(tensors: list[TensorRecord], label: str) -> tuple[TensorRecord, ...]:

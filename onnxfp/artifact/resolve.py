@@ -9,7 +9,7 @@ import numpy as np
 from onnxfp.artifact.consumers import weights
 from onnxfp.artifact.reader import Artifact
 from onnxfp.artifact.records import TensorRecord
-from onnxfp.artifact.sketch import Sketch, correlation, points
+from onnxfp.artifact.sketch import Sketch, correlations, points
 from onnxfp.domain import Carrier, Floats
 
 _ALIKE = 0.5  # |correlation| of 64 values; unrelated ones reach 0.5 about once in 30 000 tries
@@ -46,11 +46,15 @@ def _pair(
 ) -> dict[str, TensorRecord]:
     found: dict[str, TensorRecord] = {}
     claimed: set[str] = set()
+    shapes = {carrier.shape: [r for r in free if r.shape == carrier.shape] for carrier in missing}
+    tables = {shape: np.stack([known[r.name] for r in same]) for shape, same in shapes.items() if same}
     for carrier in missing:
-        same = [record for record in free if record.shape == carrier.shape]
-        ranked = sorted(((correlation(sampled[carrier.name], known[r.name]), r.name, r) for r in same), reverse=True)
-        runner_up = ranked[1][0] if len(ranked) > 1 else 0.0
-        if ranked and ranked[0][0] >= max(_ALIKE, runner_up + _MARGIN) and ranked[0][1] not in claimed:
-            found[carrier.name] = ranked[0][2]
-            claimed.add(ranked[0][1])
+        if carrier.shape in tables:
+            likeness = correlations(sampled[carrier.name], tables[carrier.shape])
+            best = int(likeness.argmax())
+            record = shapes[carrier.shape][best]
+            second = float(np.delete(likeness, best).max(initial=0.0))
+            if likeness[best] >= max(_ALIKE, second + _MARGIN) and record.name not in claimed:
+                found[carrier.name] = record
+                claimed.add(record.name)
     return found

@@ -15,6 +15,7 @@ from onnxfp.domain import Carrier, Floats
 
 _POINTS = 64
 _TENSORS = 16
+_READ_WHOLE = 1 << 14  # values that are read faster at once than in 64 places
 _STRIDE = 2654435769  # 2**32 over the golden ratio: successive multiples fill a circle evenly, off any tensor's axes
 
 
@@ -63,16 +64,24 @@ def sketch(artifact: Artifact, carriers: Iterable[Carrier], *, tensors: int = _T
 def points(artifact: Artifact, record: TensorRecord) -> Floats:
     """Return the values of one tensor at its public places; the places depend on its size alone."""
     places = sorted({(index * _STRIDE % (1 << 32)) * record.size >> 32 for index in range(1, _POINTS + 1)})
-    return np.array([artifact.read(record, place, place + 1)[0] for place in places if record.size], dtype=np.float64)
+    if record.size <= _READ_WHOLE:
+        return artifact.read(record)[places if record.size else []].astype(np.float64)
+    return np.array([artifact.read(record, place, place + 1)[0] for place in places], dtype=np.float64)
 
 
-def correlation(first: Floats, second: Floats) -> float:
-    """Return |Pearson correlation| of two samples, 0 when either is constant, not finite or of another length."""
-    if len(first) != len(second) or len(first) < 2 or not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return 0.0
-    centred = first - first.mean(), second - second.mean()
-    scale = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
-    return abs(float(centred[0] @ centred[1])) / scale if scale > 0 else 0.0
+def correlations(values: Floats, table: Floats) -> Floats:
+    """Return |Pearson correlation| of `values` (places,) with each row of `table` (tensors, places).
+
+    0 where a sample is constant, not finite or of another length.
+    """
+    if table.ndim != 2 or table.shape[1] != len(values) or not np.isfinite(values).all():
+        return np.zeros(len(table))
+    rows = np.where(np.isfinite(table).all(axis=1, keepdims=True), table, 0.0)
+    first, second = values - values.mean(), rows - rows.mean(axis=1, keepdims=True)
+    scale = np.linalg.norm(first) * np.linalg.norm(second, axis=1)
+    telling = (scale > 0) & (np.ptp(rows, axis=1) > 0)  # a constant minus its mean is rounding noise
+    found: Floats = np.abs(second @ first) / np.where(telling, scale, np.inf)
+    return found
 
 
 def similarity(reference: Sketch, artifact: Artifact) -> float:
@@ -96,4 +105,6 @@ def _best(sampled: Sampled, records: list[TensorRecord], known: Mapping[str, Flo
     values = np.array(sampled.values)
     same = [record for record in records if record.shape == sampled.shape]
     named = [record for record in same if record.name == sampled.name]
-    return max((correlation(values, known[record.name]) for record in named or same), default=0.0)
+    if not same:
+        return 0.0
+    return float(correlations(values, np.stack([known[record.name] for record in named or same])).max())

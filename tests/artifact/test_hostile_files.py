@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import numpy as np
 import pytest
@@ -270,6 +271,26 @@ def test_tensors_that_overlap_in_part_are_refused_and_equal_ones_are_not_written
     with open_artifact(save(tmp_path, tied)) as artifact:
         assert [record.writable for record in artifact.tensors] == [False, False, True]
         assert artifact.orphan_bytes == 100 - 32
+
+
+def test_external_bytes_named_over_and_over_are_refused(tmp_path):
+    (tmp_path / "d").write_bytes(bytes(16))
+    with pytest.raises(ArtifactError, match="80 declared over 16 present"):
+        open_artifact(save(tmp_path, model_bytes(*[external_tensor(f"t{i}", 0, 4) for i in range(5)])))
+    open_artifact(save(tmp_path, model_bytes(*[external_tensor(f"t{i}", 0, 4) for i in range(4)]))).close()
+
+
+def test_many_functions_inputs_and_calls_do_not_make_the_search_quadratic(tmp_path):
+    many = 20_000
+    formals = b"".join(tagged(4, b"f%d" % i) for i in range(many))
+    uses = b"".join(tagged(7, tagged(4, b"MatMul") + tagged(1, b"f%d" % i)) for i in range(many))
+    function = tagged(25, tagged(1, b"F") + tagged(10, b"d") + formals + uses)
+    call = tagged(1, tagged(4, b"F") + tagged(7, b"d") + tagged(1, b"x"))
+    path = save(tmp_path, model_bytes(call * many, extra=function))
+    begun = time.process_time()
+    with open_artifact(path) as artifact:
+        assert carriers(artifact) == ()
+    assert time.process_time() - begun < 5
 
 
 def test_external_data_in_the_model_file_itself_is_refused(tmp_path):
