@@ -7,14 +7,17 @@ how many chips a weight belongs to:
   Chips are learnt exactly, up to those with the same column, and can be set to any colluder's value, to the minority's
   or to the majority's.
 - Many chips to a weight (spread's default): a difference is a sum of 16 columns. They cannot be separated from K - 1
-  numbers, so a column is learnt only statistically. Two ways were the best of those tried:
+  numbers, so a column is learnt only statistically. Two ways hurt the owner more than random picking does:
   *pursuit* decomposes each difference greedily into likely columns and picks a colluder per column;
   *skewness* uses that the minority of a column lies farther from its mean than the majority does, so the sum of cubed
   deviations leans towards the minority symbol. It leans a little per weight and adds up over a chip.
 
-K-means of the rows, low-rank factors (the differences have full rank K - 1 and equal singular values) and pairwise
-correlation of weights learn less. Sparse recovery of 16 among thousands of columns would need more copies than any
-coalition that is still named has.
+Simulated with 690 000 weights, 8 192 positions, strength 0.05 and 16 chips to a weight: whether two weights share a
+chip is told from correlation, clusters or pursuit with an AUC of 0.50 to 0.52 (8 and 30 copies; by column 0.91 and 0.97 with one
+chip to a weight), and factors of the differences are all about equally strong. Of 8 colluders 4 to 8 were named under
+every rule, at any gain up to 8. Of 30, about 26 were named at gain 1, 7 at gain 2, 2 at gain 4 and none at gain 8. So
+from some 20 colluders on, a lean of 4 to 8 marks, which costs little accuracy, lets most or all of them escape; no
+innocent was ever named. More chips to a weight weaken the lean: with 64, 20 of 30 were named at gain 2.
 """
 
 from __future__ import annotations
@@ -156,7 +159,7 @@ def likely_columns(deviations: Weights, rng: np.random.Generator) -> Bits:
         return (numbers[:, None] >> np.arange(copies) & 1).astype(bool)
     one = np.eye(copies, dtype=bool)
     two = np.array([one[a] | one[b] for a, b in combinations(range(copies), 2)])
-    centres = _cluster(deviations, rng)
+    centres = cluster(deviations, rng)
     proposed = centres > (centres.min(axis=1, keepdims=True) + centres.max(axis=1, keepdims=True)) / 2
     found = np.concatenate([one, two, proposed])
     return np.unique(found ^ found[:, :1], axis=0)  # a column and its complement are one
@@ -215,7 +218,7 @@ def _colluder(columns: Bits, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     return mixed % len(columns)
 
 
-def _cluster(deviations: Weights, rng: np.random.Generator) -> Weights:
+def cluster(deviations: Weights, rng: np.random.Generator) -> Weights:
     """Return centres (centres, copies) of unit rows, a row and its negative being one: spherical k-means."""
     changed = np.flatnonzero(np.abs(deviations).max(axis=0))
     rows = deviations[:, rng.choice(changed, min(_SAMPLE, changed.size), replace=False)].T

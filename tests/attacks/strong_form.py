@@ -86,7 +86,7 @@ def columns_learnt(world: World) -> float:
 
 
 def same_chip(world: World, rng: np.random.Generator) -> dict[str, float]:
-    """AUC of telling weights of one chip from others of its stratum, given one member; by four ways of looking."""
+    """AUC of telling weights of one chip from others of its stratum, given one member; by five ways of looking."""
     deviations = world.copies - world.copies.mean(axis=0)
     members, others, chips = [], [], []
     stratum = np.arange(world.chips.size) // TILE % STRATA
@@ -106,9 +106,16 @@ def same_chip(world: World, rng: np.random.Generator) -> dict[str, float]:
         return np.abs((a * b).sum(axis=0)) / np.maximum(lengths, 1e-30)
 
     common = _common_columns(deviations, rng)
+    centres = chip_learning.cluster(deviations, rng)
+
+    def same_cluster(pairs: np.ndarray) -> Floats:
+        first, second = (np.abs(centres @ deviations[:, side]).argmax(axis=0) for side in pairs.T)
+        return (first == second).astype(np.float64)
+
     return {
         "correlation": area_under_curve(*(cosine(deviations[:, p[:, 0]], deviations[:, p[:, 1]]) for p in (yes, no))),
         "same column": area_under_curve(*(_same_column(world.copies, p) for p in (yes, no))),
+        "clusters": area_under_curve(same_cluster(yes), same_cluster(no)),
         "pursuit": area_under_curve(common(yes), common(no)),
         "column given": area_under_curve(*(cosine(deviations[:, p[:, 1]], centred[:, chip]) for p in (yes, no))),
     }

@@ -39,7 +39,7 @@ def test_one_chip_to_a_weight_is_learnt_exactly(alone):
 def test_overlapping_chips_are_hardly_learnt(overlapping):
     assert not chip_learning.shows_two_levels(overlapping.copies)
     learnt = strong_form.same_chip(overlapping, rng())
-    assert all(abs(learnt[way] - 0.5) < 0.03 for way in ("correlation", "same column", "pursuit"))
+    assert all(abs(learnt[way] - 0.5) < 0.03 for way in ("correlation", "same column", "clusters", "pursuit"))
     assert learnt["column given"] < 0.6
 
 
