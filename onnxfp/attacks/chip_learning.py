@@ -13,11 +13,12 @@ how many chips a weight belongs to:
   deviations leans towards the minority symbol. It leans a little per weight and adds up over a chip.
 
 Simulated with 690 000 weights, 8 192 positions, strength 0.05 and 16 chips to a weight: whether two weights share a
-chip is told from correlation, clusters or pursuit with an AUC of 0.50 to 0.52 (8 and 30 copies;
-by column 0.91 and 0.97 with one chip to a weight), and factors of the differences are all about equally strong. Of 8 colluders 4 to 8 were named under
-every rule, at any gain up to 8. Of 30, about 26 were named at gain 1, 7 at gain 2, 2 at gain 4 and none at gain 8. So
-from some 20 colluders on, a lean of 4 to 8 marks, which costs little accuracy, lets most or all of them escape; no
-innocent was ever named. More chips to a weight weaken the lean: with 64, 20 of 30 were named at gain 2.
+chip is told from correlation, clusters or pursuit with an AUC of 0.50 to 0.52 (8 and 30 copies; by column 0.91 and
+0.97 with one chip to a weight), and factors of the differences are all about equally strong. Of 8 colluders 4 to 8
+were named under every rule, at any gain up to 8. Of 30, about 26 were named at gain 1, 7 at gain 2, 2 at gain 4 and
+none at gain 8. So from some 20 colluders on, a lean of 4 to 8 marks, which costs little accuracy, lets most or all of
+them escape; no innocent was ever named. More chips to a weight weaken the lean: with 64, 20 of 30 were named at gain
+2.
 """
 
 from __future__ import annotations
