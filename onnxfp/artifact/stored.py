@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from onnxfp.artifact.dtypes import DOUBLE_DATA, FLOAT_DATA, DType
 from onnxfp.artifact.records import Packing, Run, TensorRecord
-from onnxfp.artifact.wire import FIXED64, Bytes, shown, varints
+from onnxfp.artifact.wire import Bytes, shown, varints
 from onnxfp.errors import ArtifactError
 
 Entries = npt.NDArray[np.uint8 | np.int64]
@@ -70,7 +70,8 @@ def _piece(source: Source, record: TensorRecord, run: Run, span: tuple[int, int]
             stop = min(run.stop, run.offset + hi * width)
             return source.bytes_of(record, run.offset + lo * width, stop - run.offset - lo * width)
         case Packing.TAGGED_FIXED:
-            return _untagged(source.bytes_of(record, run.offset, run.stop - run.offset), record)[lo:hi].reshape(-1)
+            rows = source.bytes_of(record, run.offset, run.stop - run.offset).reshape(-1, 1 + width)
+            return _untagged(rows, record)[lo:hi].reshape(-1)
         case Packing.VARINT:
             data = source.bytes_of(record, run.offset, run.stop - run.offset)
             return varints(data, record.name)[lo:hi].view(np.int64)
@@ -83,9 +84,7 @@ def _piece(source: Source, record: TensorRecord, run: Run, span: tuple[int, int]
             assert_never(run.packing)
 
 
-def _untagged(data: Bytes, record: TensorRecord) -> Bytes:
-    width = 1 + (8 if data[0] & 7 == FIXED64 else 4)
-    rows = data.reshape(-1, width)
+def _untagged(rows: Bytes, record: TensorRecord) -> Bytes:
     if np.any(rows[:, 0] != rows[0, 0]):
         raise ArtifactError(
             f"tensor '{shown(record.name)}': expected one-byte tags between values, found others; export it again"

@@ -130,6 +130,9 @@ def test_packed_and_unpacked_and_split_repeated_fields_read_alike(tmp_path):
             + tagged(5, 2**31 - 1),
         ),
     }
+    overlong = b"\xd1\x80\x00"  # field 10, eight bytes, in three bytes instead of one
+    cases["doubles with overlong tags"] = (11, values, b"".join(overlong + v.tobytes() for v in values.astype("<f8")))
+    cases["integers with overlong tags"] = (6, whole_numbers, b"".join(b"\xa8\x00" + varint(n) for n in whole_numbers))
     for defect, (code, wanted, data) in cases.items():
         for dims in (tagged(1, 2) + tagged(1, 3), tagged(1, b"\x02\x03")):
             path = save(tmp_path, with_tensor(dims + tagged(2, code) + tagged(8, b"w") + data))
