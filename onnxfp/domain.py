@@ -69,7 +69,11 @@ class Segment:
     start: int
     stop: int
     spread: float
-    """The unit in which a residual of this segment is measured."""
+    """The carrier's robust standard deviation, the unit of everything below."""
+    gain: float = 1.0
+    """Amplitude of this carrier's mark, relative to the strength of the whole mark."""
+    columns: int = 1
+    """Length of a row, when the carrier is folded into a matrix."""
 
     @property
     def size(self) -> int:
@@ -115,7 +119,7 @@ class WeightTarget:
     values: Floats
     """(positions,), in the units of `strength`."""
     strength: float
-    """One unit of `values`, as a multiple of each segment's spread (0.1: a tenth of a standard deviation)."""
+    """One unit of `values`, as a multiple of each segment's spread times gain."""
     blind: bool = False
 
 

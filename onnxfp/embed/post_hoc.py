@@ -18,7 +18,7 @@ from onnxfp.errors import ArtifactError, FidelityError, UsageError
 ReadWeights = Callable[[Segment], Weights]
 
 _SWEEPS = 8
-_CLOSE = 0.05  # of a target's own size: what targets may disturb one another
+_CLOSE = 0.1  # of a target's own size: what targets may disturb one another
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,15 @@ def _finite(segment: Segment, weights: Weights) -> Weights:
 
 
 def _steps(targets: Sequence[WeightTarget], current: Sequence[Weights]) -> Weights:
-    """Return one change, in spreads, of all segments in a row, that satisfies all targets together.
+    """Return one change, in units of spread times gain, of all segments in a row, that satisfies all targets together.
 
     Each target is solved in turn against what the others left of it (block Gauss-Seidel); secret projections are
     nearly orthogonal, so one or two sweeps do.
     """
     segments = targets[0].segments
-    spreads = [weights / np.float32(segment.spread) for segment, weights in zip(segments, current, strict=True)]
+    spreads = [
+        weights / np.float32(segment.spread * segment.gain) for segment, weights in zip(segments, current, strict=True)
+    ]
     weights, total = np.concatenate(spreads), np.zeros(sum(map(len, current)), dtype=np.float32)
     for _ in range(_SWEEPS):
         missed = [_satisfy(target, weights, total) for target in targets]
@@ -123,6 +125,6 @@ def _satisfy(target: WeightTarget, weights: Weights, total: Weights) -> float:
 
 
 def _change(segment: Segment, weights: Weights, step: Weights) -> Change:
-    values: Weights = np.where(weights == 0, weights, weights + step * np.float32(segment.spread))
+    values: Weights = np.where(weights == 0, weights, weights + step * np.float32(segment.spread * segment.gain))
     moved = float(np.sum(np.square(values - weights, dtype=np.float64)))
     return Change(segment, values, moved, float(np.sum(np.square(weights, dtype=np.float64))))

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 
 from onnxfp.domain import Floats, Weights
 from onnxfp.keys.keystream import Keystream
+from onnxfp.projections.centring import Layout
 
 STRATA = 4
 TILE = 64  # consecutive weights of one stratum
-_CHUNK = 1 << 16  # weights whose memberships are drawn at a time
-_TOLERANCE = 0.03  # relative residual at which `min_norm_update` stops
+_CHUNK = 1 << 14  # weights whose memberships are drawn at a time
+_TOLERANCE = 0.08  # relative residual at which `min_norm_update` stops
 _GRID = 12  # bits below its root mean square to which a solution is rounded: sums of such numbers are exact
 _ITERATIONS = 40  # conjugate gradients stop here at the latest
 
@@ -28,16 +30,24 @@ _ITERATIONS = 40  # conjugate gradients stop here at the latest
 @final
 @dataclass(frozen=True)
 class Chips:
-    """`positions` chips over `size` weights; weight j belongs to `overlap` of them (drawn with replacement)."""
+    """`positions` chips over the weights of a layout, each in `overlap` of them (drawn with replacement).
+
+    What is read and written is centred: the mean of any row or column of a weight matrix is left alone.
+    """
 
     keystream: Keystream
-    size: int
+    layout: Layout
     positions: int
     overlap: int
 
     def __post_init__(self) -> None:
-        if self.positions % STRATA or not 0 < self.positions <= STRATA * (1 << 15):
-            raise ValueError(f"positions must be a multiple of {STRATA} up to {STRATA * (1 << 15)}")
+        if self.positions.bit_count() != 1 or not STRATA <= self.positions <= STRATA * (1 << 15):
+            raise ValueError(f"positions must be a power of two from {STRATA} to {STRATA * (1 << 15)}")
+
+    @cached_property
+    def size(self) -> int:
+        """Number of weights."""
+        return self.layout.size
 
     @property
     def scale(self) -> float:
@@ -53,9 +63,9 @@ class Chips:
         return self._spread(values, self._operators())
 
     def min_norm_update(self, values: Floats) -> Weights:
-        """Return the smallest change (size,) that reads as `values` (positions,) to three per cent.
+        """Return the smallest change (size,) that reads as `values` (positions,) to eight per cent.
 
-        Solves (A A^T) z = values by conjugate gradients (A is well conditioned, having far more weights than
+        What is missing is noise far below that of other recipients' symbols. Solves (A A^T) z = values by conjugate gradients (A is well conditioned, having far more weights than
         positions) and returns A^T z. The last bits of z depend on the machine's linear algebra, so z is rounded: the
         same values then give the same change, to the bit, everywhere.
         """
@@ -77,8 +87,9 @@ class Chips:
 
     def _sum(self, residual: Weights, operators: Any) -> Floats:
         signed = np.zeros((STRATA, self.positions // STRATA, 2))
+        tiles = self._tiles(self.layout.centred(residual))
         for stratum, members, operator in operators:
-            signed[stratum].reshape(-1)[:] += operator.T @ self._tiles(residual, stratum)[members]
+            signed[stratum].reshape(-1)[:] += operator.T @ tiles[stratum, members]
         return ((signed[:, :, 0] - signed[:, :, 1]) * self.scale).reshape(-1)
 
     def _spread(self, values: Floats, operators: Any) -> Weights:
@@ -89,16 +100,16 @@ class Chips:
             flat = operator @ both[stratum]
             rows = slice(members.start // TILE, members.start // TILE + len(flat) // TILE)
             tiles[rows, stratum] = flat.reshape(-1, TILE) * np.float32(self.scale)
-        return update[: self.size]
+        return self.layout.centred(update[: self.size])
 
     @property
     def _padded(self) -> int:
         return -(-self.size // (STRATA * TILE)) * STRATA * TILE
 
-    def _tiles(self, residual: Weights, stratum: int) -> Weights:
+    def _tiles(self, residual: Weights) -> Weights:
         padded = np.zeros(self._padded, dtype=np.float32)
         padded[: self.size] = residual
-        return padded.reshape(-1, STRATA, TILE)[:, stratum].reshape(-1)
+        return np.ascontiguousarray(padded.reshape(-1, STRATA, TILE).swapaxes(0, 1)).reshape(STRATA, -1)
 
     def _operators(self) -> Iterator[tuple[int, slice, Any]]:
         """Yield (stratum, its weights, sparse (weights, 2 * positions of the stratum)): a column per chip and sign."""
@@ -112,10 +123,8 @@ class Chips:
             for start in range(0, share, _CHUNK):
                 stop = min(start + _CHUNK, share)
                 count = (stop - start) * self.overlap
-                drawn = words.words16(count, skip=start * self.overlap).astype(np.uint32)
-                drawn *= np.uint32(columns)
-                drawn >>= np.uint32(16)
-                parts = (ones[:count], drawn.view(np.int32), rows[: stop - start + 1])
+                drawn = words.words16(count, skip=start * self.overlap) >> np.uint16(16 - columns.bit_length() + 1)
+                parts = (ones[:count], drawn.astype(np.int32), rows[: stop - start + 1])
                 yield stratum, slice(start, stop), csr_array(parts, shape=(stop - start, columns), copy=False)
 
 

@@ -7,6 +7,8 @@ that a transform left noisy count for less. All of it depends on the suspect and
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,34 +19,43 @@ _RANGE = 4  # spreads either side of zero; the outermost bins take the rest
 _BINS = 2 * _RANGE * _BINS_PER_SPREAD
 
 
-def residual(suspect: Weights, reference: Weights, spread: float, clip: float, strength: float) -> Weights:
+@dataclass(frozen=True)
+class Unit:
+    """What the residuals of one carrier are measured in."""
+
+    spread: float
+    """The carrier's robust standard deviation."""
+    amplitude: float
+    """Of the mark, in spreads; residuals quieter than a quarter of it earn no further weight."""
+
+
+def residual(suspect: Weights, reference: Weights, unit: Unit, clip: float) -> Weights:
     """Return what the suspect (size,) says beyond the reference (size,) of one carrier, weighted and clipped.
 
     Args:
         suspect: the suspect's weights; entries that are not finite say nothing (0).
         reference: the reference's weights; entries that are exactly 0 never carry a mark and say nothing (0).
-        spread: the carrier's robust standard deviation, the unit of everything below.
+        unit: the carrier's spread and the amplitude of a mark in it.
         clip: robust deviations beyond which a residual is cut; ``inf`` for none.
-        strength: amplitude of a mark in spreads; residuals quieter than a quarter of it earn no further weight.
     """
     heard = np.isfinite(suspect) & (reference != 0)
-    where = np.where(heard, reference, 0).astype(np.float64) / spread
-    moved = np.where(heard, suspect, 0).astype(np.float64) / spread
+    where = np.where(heard, reference, 0).astype(np.float64) / unit.spread
+    moved = np.where(heard, suspect, 0).astype(np.float64) / unit.spread
     moved -= where * _gain(moved, where)
     bins = np.clip(((where + _RANGE) * _BINS_PER_SPREAD).astype(np.int64), 0, _BINS - 1)
     bins[~heard] = _BINS  # a bin of their own, thrown away below
     rest = _clipped(moved - _lines(moved, where, bins), heard, clip)
     noise = np.bincount(bins, rest * rest, _BINS + 1) / np.maximum(np.bincount(bins, minlength=_BINS + 1), 1)
-    floor = max((strength / 4) ** 2, 0.1 * float(np.mean(rest[heard] ** 2)) if heard.any() else 1.0)
-    rest *= (strength**2 / np.maximum(noise, floor))[bins]
+    floor = max((unit.amplitude / 4) ** 2, 0.1 * float(np.mean(rest[heard] ** 2)) if heard.any() else 1.0)
+    rest *= (unit.amplitude / np.maximum(noise, floor))[bins]  # the matched filter of a mark of that amplitude
     rest[~heard] = 0
     return rest.astype(np.float32)
 
 
 def _gain(moved: Floats, where: Floats) -> float:
     """Return the scale of the suspect against the reference, by least squares."""
-    power = float(where @ where)
-    return float(moved @ where) / power if power > 0 else 1.0
+    power = float(np.sum(where * where))
+    return float(np.sum(moved * where)) / power if power > 0 else 1.0
 
 
 def _lines(moved: Floats, where: Floats, bins: npt.NDArray[np.int64]) -> Floats:

@@ -33,12 +33,14 @@ from onnxfp.domain import (
 )
 from onnxfp.errors import CapacityError, UsageError
 from onnxfp.keys.keystream import Keystream
+from onnxfp.projections.centring import Layout
 from onnxfp.projections.chips import Chips
 from onnxfp.projections.segments import pick_segments
 from onnxfp.schemes.interface import Samples, Scheme
 
 _WEIGHTS_PER_POSITION = 12  # fewer than this and chips disturb one another more than they carry
 _CLIP = 4.0
+_ENERGY = 100.0  # sum of squared changes, in spreads: noise of one spread then leaves about 50 nats of evidence
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ class SpreadOptions:
     """Whose word the positions hold: the ``owner``'s (the same in all copies) or a ``recipient``'s."""
     positions: int = 0
     """Number of positions; 0 for as many as the model carries, up to 8192 (512 for the owner)."""
-    strength: float = 0.05
-    """Root-mean-square change of a weight by owner and recipient together, as a multiple of its carrier's spread."""
+    strength: float = 0.0
+    """Root-mean-square change of a weight by owner and recipient together, in units of its carrier's spread; 0 for
+    sqrt(100/weights), between 0.01 and 0.05, which carries about the same evidence in every model."""
     overlap: int = 0
     """Chips to which a weight belongs; 0 for 16 (4 for the owner)."""
     max_weights: int = 1 << 21
@@ -114,7 +117,9 @@ class Spread(Scheme[SpreadKey]):
         options = SpreadOptions(**values)
         if options.role not in _ROLES:
             raise UsageError(f"a role is one of {', '.join(_ROLES)}, not {options.role!r}")
-        if not 0 < options.strength <= 1:
+        if options.positions and not (options.positions.bit_count() == 1 and 64 <= options.positions <= 1 << 17):
+            raise UsageError(f"positions are a power of two from 64 to {1 << 17}, not {options.positions}")
+        if not 0 <= options.strength <= 1:
             raise UsageError(f"strength is a share of a carrier's spread in (0, 1], not {options.strength}")
         return options
 
@@ -132,8 +137,11 @@ class Spread(Scheme[SpreadKey]):
                 f"not enough positions: {size} weights carry {size // _WEIGHTS_PER_POSITION}, "
                 f"{max(positions, 64)} are needed; use a larger model or fewer positions"
             )
-        chips = Chips(keystream.derive("chips", options.role), size, positions, options.overlap or role.overlap)
-        return SpreadKey(segments, chips, options.strength, role.share, code_named(options.code or role.code))
+        chips = Chips(
+            keystream.derive("chips", options.role), Layout.of(segments), positions, options.overlap or role.overlap
+        )
+        strength = options.strength or min(0.05, max(0.01, (_ENERGY / size) ** 0.5))
+        return SpreadKey(segments, chips, strength, role.share, code_named(options.code or role.code))
 
     def plan(self, claim: Claim[SpreadKey]) -> tuple[WeightTarget, ...]:
         """One target: each position's symbol, centred by its prior so that no strength is spent on what all share."""

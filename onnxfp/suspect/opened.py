@@ -12,7 +12,7 @@ import numpy as np
 from onnxfp.artifact import Artifact, TensorRecord
 from onnxfp.domain import Answered, Probe, QueryProbe, Response, Segment, Unanswered, WeightProbe, Weights
 from onnxfp.errors import ArtifactError
-from onnxfp.projections.residual import residual
+from onnxfp.projections.residual import Unit, residual
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class OpenedWeights:
             raise ArtifactError(f"the suspect has no tensor that answers for carrier {carrier!r}")
         mine = _weights(self.suspect, self.tensors[carrier], segments)
         if probe.blind:
-            unit = np.float32(probe.strength * segments[0].spread)
+            unit = np.float32(probe.strength * segments[0].gain * segments[0].spread)
             return np.nan_to_num(mine, nan=0.0, posinf=0.0, neginf=0.0) / unit
         theirs = _weights(self.reference, _record(self.reference, carrier), segments)
-        return residual(mine, theirs, segments[0].spread, probe.clip, probe.strength)
+        return residual(mine, theirs, Unit(segments[0].spread, probe.strength * segments[0].gain), probe.clip)
 
 
 def _record(artifact: Artifact, name: str) -> TensorRecord:
