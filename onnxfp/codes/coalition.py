@@ -59,12 +59,14 @@ def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:
     and the share that the mark has in it, so only that share and c are hypotheses.
 
     Args:
-        values: (positions,) readings; those that are not finite say nothing.
+        values: (positions,) readings; those that are not finite say nothing, nor does an answer of another shape.
         mean: (positions,) prior mean of the symbol in {-1, +1}.
         deviation: (positions,) prior standard deviation of that symbol.
     """
+    if values.shape != mean.shape:
+        return np.zeros((1, len(mean), 2))
     heard = np.isfinite(values)
-    readings = np.where(heard, values, 0.0)
+    readings = _of_moderate_size(np.where(heard, values, 0.0))
     power = float(np.mean(readings[heard] ** 2)) if heard.any() else 0.0
     silent = np.zeros((len(readings), 2))
     if not power > 0:
@@ -74,3 +76,9 @@ def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:
     scores = np.stack([silent, *grid])
     centred: Floats = scores - scores.max(axis=2, keepdims=True)
     return centred
+
+
+def _of_moderate_size(readings: Floats) -> Floats:
+    """Return the readings over a power of two, the largest below 1: their unit is free, but a square may overflow."""
+    _, exponent = np.frexp(np.abs(readings).max(initial=0.0))
+    return np.ldexp(readings, -int(exponent))
