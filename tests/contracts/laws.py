@@ -1,0 +1,404 @@
+"""The laws that every scheme keeps, whatever it marks and however it reads; none of them knows a scheme by name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxfp.artifact import Artifact, open_artifact
+from onnxfp.domain import (
+    Access,
+    Answered,
+    Carrier,
+    Claim,
+    Decision,
+    Membership,
+    ModelProfile,
+    OutputTarget,
+    PublicClaim,
+    QueryProbe,
+    Response,
+    Unanswered,
+    WeightProbe,
+    WeightTarget,
+)
+from onnxfp.embed.post_hoc import solve
+from onnxfp.keys.keystream import Keystream
+from onnxfp.schemes.interface import Scheme
+from onnxfp.suspect.opened import OpenedWeights
+from onnxfp.verdict.betting import log10_e
+from onnxfp.verdict.look import Look
+from onnxfp.verdict.trace import trace
+from onnxfp.verdict.verify import verify
+from tests.frozen import dump, freeze
+
+Weights = Mapping[str, np.ndarray]
+
+ALPHA = 1e-6
+PROFILE = ModelProfile(
+    "00" * 32,
+    (Carrier("first", (16, 128), "float", "Gemm", 0.5), Carrier("second", (32, 40), "float", "Gemm", 2.0)),
+)
+INNOCENTS = tuple(f"innocent {number}" for number in range(1000))
+FRESH_KEYS = 2000
+QUIET_KEYS = 200
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scheme under one choice of options."""
+
+    scheme: Scheme[Any]
+    options: Mapping[str, Any]
+
+    def key(self, keystream: Keystream) -> Any:
+        return self.scheme.keygen(PROFILE, {}, self.scheme.options(self.options), keystream)
+
+    def drawn(self, keystream: Keystream) -> Drawn:
+        key = self.key(keystream)
+        return Drawn(self.scheme, keystream, PublicClaim(key, key.code.codebook(keystream, key.positions)))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A scheme with its key drawn."""
+
+    scheme: Scheme[Any]
+    keystream: Keystream
+    public: PublicClaim[Any]
+
+    def words(self, names):
+        return self.public.key.code.words(self.keystream, self.public.codebook, names)
+
+    def claim(self, name: str) -> Claim[Any]:
+        return Claim(self.public, self.words([name])[0])
+
+    def another_claim(self, name: str) -> Claim[Any]:
+        """The claim about the first recipient who got another word."""
+        mine = self.claim(name).codeword
+        return next(claim for claim in map(self.claim, INNOCENTS) if not np.array_equal(claim.codeword, mine))
+
+    def log10_e(self, responses, names) -> np.ndarray:
+        reading = self.scheme.read(self.public, responses)
+        return log10_e(reading, self.public.codebook, self.words(names))
+
+    def look(self, responses) -> Look:
+        code, reading = self.public.key.code, self.scheme.read(self.public, responses)
+        return Look(self.scheme.name, self.public.codebook, self.words, code.independent, reading)
+
+    def responses(self, suspect: OpenedWeights) -> list[Response]:
+        return [suspect.answer(probe) for probe in self.scheme.probes(self.public)]
+
+
+class Bench:
+    """Open suspects made of weights: the real thing, on small files of a temporary folder."""
+
+    def __init__(self, folder: Path, files: ExitStack) -> None:
+        self.folder, self.files = folder, files
+        self.open: dict[bytes, Artifact] = {}
+
+    def suspect(self, weights: Weights) -> OpenedWeights:
+        suspect = self._artifact(weights)
+        tensors = {carrier.name: suspect.tensor(carrier.name) for carrier in PROFILE.carriers}
+        return OpenedWeights(suspect, self._artifact(REFERENCE), tensors)
+
+    def _artifact(self, weights: Weights) -> Artifact:
+        digest = hashlib.sha256(dump(weights)).digest()
+        if digest not in self.open:
+            path = self.folder / f"{digest.hex()}.onnx"
+            path.write_bytes(layers(weights).SerializeToString())
+            self.open[digest] = self.files.enter_context(open_artifact(path))
+        return self.open[digest]
+
+
+def layers(weights: Weights) -> onnx.ModelProto:
+    """A model of one Gemm per carrier."""
+    shapes = {carrier.name: carrier.shape for carrier in PROFILE.carriers}
+    tensors = [onnx.numpy_helper.from_array(weights[name].reshape(shapes[name]), name) for name in shapes]
+    nodes = [onnx.helper.make_node("Gemm", [f"into {name}", name], [f"out of {name}"], transB=1) for name in shapes]
+    value = onnx.helper.make_tensor_value_info
+    inputs = [value(node.input[0], onnx.TensorProto.FLOAT, None) for node in nodes]
+    outputs = [value(node.output[0], onnx.TensorProto.FLOAT, None) for node in nodes]
+    return onnx.helper.make_model(onnx.helper.make_graph(nodes, "layers", inputs, outputs, tensors))
+
+
+def key_number(number: int) -> Keystream:
+    return Keystream(hashlib.sha256(str(number).encode()).digest())
+
+
+def random_weights(seed: int) -> Weights:
+    draw = np.random.default_rng(seed)
+    return {c.name: (c.spread * draw.standard_normal(c.size)).astype(np.float32) for c in PROFILE.carriers}
+
+
+REFERENCE = random_weights(0)
+
+
+def marked(drawn: Drawn, name: str) -> Weights:
+    """The weights of a copy of the reference that bears the recipient's word."""
+    plan = drawn.scheme.plan(drawn.claim(name))
+    copy = {carrier: weights.copy() for carrier, weights in REFERENCE.items()}
+    changes = solve(plan, lambda segment: REFERENCE[segment.carrier][segment.start : segment.stop], budget=10.0)
+    for change in changes:
+        copy[change.segment.carrier][change.segment.start : change.segment.stop] = change.values
+    return copy
+
+
+def exact_answers(drawn: Drawn, claim: Claim[Any]) -> list[Response]:
+    """What a suspect answers that satisfies the plan to the last digit and says nothing else."""
+    answers: list[Response] = []
+    for constraint in drawn.scheme.plan(claim):
+        match constraint:
+            case WeightTarget():
+                answers.append(Answered(constraint.values))
+            case OutputTarget():
+                answers.append(Answered(constraint.labels.astype(np.float64)))
+            case Membership():
+                pytest.fail("nobody said yet what a member answers")
+            case never:
+                assert_never(never)
+    return answers
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def the_same_seed_gives_the_same_key(case: Case, bench: Bench) -> None:
+    assert dump(case.drawn(key_number(1)).public) == dump(case.drawn(key_number(1)).public)
+
+
+def another_label_gives_another_key(case: Case, bench: Bench) -> None:
+    root = key_number(1)
+    dumps = {dump(case.key(root.derive(label))) for label in ("a", "b", "c")}
+    assert len(dumps) == 3
+
+
+def another_label_gives_another_word(case: Case, bench: Bench) -> None:
+    root = key_number(1)
+    words = {case.drawn(root.derive(label)).claim("Acme").codeword.tobytes() for label in ("a", "b", "c")}
+    assert len(words) == 3
+
+
+# --- what a scheme may touch and see ----------------------------------------------------------------------------------
+
+
+def nothing_that_is_handed_in_changes(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    claim = drawn.claim("Acme")
+    freeze(claim)
+    before = dump(claim)
+    responses = exact_answers(drawn, claim)
+    freeze(responses)
+    answered = dump(responses)
+    drawn.scheme.plan(claim)
+    drawn.scheme.probes(claim.public)
+    freeze(drawn.scheme.read(claim.public, responses))
+    assert (dump(claim), dump(responses)) == (before, answered)
+
+
+def the_declared_access_is_that_of_the_probes(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    probes = drawn.scheme.probes(drawn.public)
+    assert probes
+    for probe in probes:
+        match probe:
+            case WeightProbe():
+                assert drawn.scheme.access is Access.WEIGHTS
+            case QueryProbe():
+                assert drawn.scheme.access in (Access.LABELS, Access.SCORES)
+            case never:
+                assert_never(never)
+
+
+def words_differ_between_recipients_where_it_is_said_so(case: Case, bench: Bench) -> None:
+    words = case.drawn(key_number(1)).words(INNOCENTS[:50])
+    assert (len(np.unique(words, axis=0)) > 1) is case.scheme.traces_copies
+
+
+def a_swapped_codeword_changes_no_byte_of_probes_and_reading(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    one, other = drawn.claim("Acme"), drawn.another_claim("Acme")
+    responses = exact_answers(drawn, one)
+    seen = []
+    for claim in (one, other):
+        drawn.scheme.plan(claim)  # a scheme that remembers what it was told would show it now
+        seen.append((dump(drawn.scheme.probes(claim.public)), dump(drawn.scheme.read(claim.public, responses))))
+    assert seen[0] == seen[1]
+
+
+def scores_are_finite_and_weights_sum_to_one(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    reading = drawn.scheme.read(drawn.public, exact_answers(drawn, drawn.claim("Acme")))
+    assert reading.log_scores.shape[1:] == (drawn.public.codebook.positions, drawn.public.codebook.alphabet)
+    assert np.isfinite(reading.log_scores).all()
+    assert reading.weights.sum() == pytest.approx(1, abs=1e-12)
+    assert (reading.log_scores == 0).all(axis=(1, 2)).any(), "no hypothesis says nothing"
+
+
+# --- what is ours is found --------------------------------------------------------------------------------------------
+
+
+def a_suspect_that_satisfies_the_plan_is_supported(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    assert drawn.log10_e(exact_answers(drawn, drawn.claim("owner")), ["owner"])[0] >= -np.log10(ALPHA)
+    verdict = verify([drawn.look(exact_answers(drawn, drawn.claim("owner")))], ALPHA)
+    assert verdict.decision is Decision.SUPPORTED
+
+
+def a_marked_copy_is_supported(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    responses = drawn.responses(bench.suspect(marked(drawn, "Acme")))
+    assert drawn.log10_e(responses, ["Acme"])[0] >= -np.log10(ALPHA)
+
+
+def another_recipients_claim_is_not_supported(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    responses = exact_answers(drawn, drawn.another_claim("owner"))
+    assert drawn.log10_e(responses, ["owner"])[0] < 1
+    assert verify([drawn.look(responses)], ALPHA).decision is Decision.NOT_SUPPORTED
+
+
+def a_wrong_key_is_not_supported(case: Case, bench: Bench) -> None:
+    drawn, wrong = case.drawn(key_number(1)), case.drawn(key_number(2))
+    assert wrong.log10_e(exact_answers(drawn, drawn.claim("owner")), ["owner"])[0] < 2
+    suspect = bench.suspect(marked(drawn, "owner"))
+    assert verify([wrong.look(wrong.responses(suspect))], ALPHA).decision is Decision.NOT_SUPPORTED
+
+
+def only_independent_words_are_traced(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    look = drawn.look(exact_answers(drawn, drawn.claim("Acme")))
+    names = ("Acme", *INNOCENTS)
+    if not look.independent:
+        with pytest.raises(ValueError, match="independent between recipients"):
+            trace((look,), names, len(names), ALPHA)
+        return
+    verdict = trace((look,), names, len(names), ALPHA)
+    assert verdict.evidence[0].name == "Acme"
+    assert verdict.accused == (("Acme",) if verdict.evidence[0].log10_e >= verdict.log10_threshold else ())
+    assert verdict.decision is (Decision.SUPPORTED if verdict.accused else Decision.NOT_SUPPORTED)
+
+
+# --- what is not ours is not found ------------------------------------------------------------------------------------
+
+
+def hostile_answers(positions: int) -> dict[str, np.ndarray]:
+    alternating = np.resize([1.0, -1.0], positions)
+    one = np.zeros(positions)
+    one[positions // 2] = 1.0
+    return {
+        "zero": np.zeros(positions),
+        "constant": np.full(positions, 0.3),
+        "negative constant": np.full(positions, -1.0),
+        "not a number": np.full(positions, np.nan),
+        "infinite": np.full(positions, np.inf),
+        "infinite both ways": alternating * np.inf,
+        "one finite": np.where(np.arange(positions) == 3, 1.0, np.nan),
+        "one loud": one,
+        "one enormous": one * 1e300,
+        "enormous": alternating * 1e300,
+        "as large as floats go": np.full(positions, np.finfo(np.float64).max),
+        "tiny": alternating * 1e-300,
+        "as small as floats go": np.full(positions, 5e-324),
+        "from tiny to enormous": np.logspace(-300, 300, positions),
+        "half not a number": np.where(np.arange(positions) % 2, np.nan, alternating),
+        "truncated": np.ones(positions // 2),
+        "empty": np.ones(0),
+        "too long": np.ones(positions + 1),
+        "of another shape": np.ones((positions, 2)),
+    }
+
+
+def hostile_answers_accuse_nobody(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    names, probes = ("owner", *INNOCENTS), drawn.scheme.probes(drawn.public)
+    for what, values in hostile_answers(drawn.public.codebook.positions).items():
+        reading = drawn.scheme.read(drawn.public, [Answered(values)] * len(probes))
+        assert np.isfinite(reading.log_scores).all(), what
+        scores = log10_e(reading, drawn.public.codebook, drawn.words(names))
+        assert np.isfinite(scores).all(), what
+        assert scores.max() < np.log10(len(names) / ALPHA), what
+        assert scores[0] < -np.log10(ALPHA), what
+
+
+def answers_of_a_wrong_shape_support_nothing(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    count = len(drawn.scheme.probes(drawn.public))
+    for what in ("truncated", "empty", "too long", "of another shape"):
+        values = hostile_answers(drawn.public.codebook.positions)[what]
+        look = drawn.look([Answered(values)] * count)
+        assert verify([look], ALPHA).decision is not Decision.SUPPORTED, what
+        assert (look.reading.log_scores == 0).all(), what
+
+
+def an_unanswered_probe_is_inconclusive(case: Case, bench: Bench) -> None:
+    drawn = case.drawn(key_number(1))
+    look = drawn.look([Unanswered("the door was shut")] * len(drawn.scheme.probes(drawn.public)))
+    verdict = verify([look], ALPHA)
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert "the door was shut" in verdict.reason
+    assert verdict.log10_e is None
+
+
+def the_reference_itself_is_not_ours(case: Case, bench: Bench) -> None:
+    _bounded(case, QUIET_KEYS, lambda drawn: bench.suspect(REFERENCE))
+
+
+def a_copy_under_another_key_is_not_ours(case: Case, bench: Bench) -> None:
+    suspects = [bench.suspect(marked(case.drawn(key_number(-at)), "owner")) for at in range(1, 5)]
+    stream = iter(suspects * QUIET_KEYS)
+    _bounded(case, QUIET_KEYS, lambda drawn: next(stream))
+
+
+def a_model_of_the_same_shapes_keeps_markovs_bound(case: Case, bench: Bench) -> None:
+    """Random is the key alone: the suspect is one and the same throughout."""
+    suspect = bench.suspect(random_weights(7))
+    scores = _bounded(case, FRESH_KEYS, lambda drawn: suspect)
+    for level in (0.1, 0.01):
+        allowed = level + 4 * np.sqrt(level * (1 - level) / FRESH_KEYS)
+        assert np.mean(scores >= -np.log10(level)) <= allowed, f"e-values pass 1/{level:g} too often"
+    assert scores.max() > 0.1, "a bet that nobody can win proves nothing"
+    assert scores.std() > 0.01, "a bet that says the same to every key proves nothing"
+
+
+def _bounded(case: Case, keys: int, suspect: Callable[[Drawn], OpenedWeights]) -> np.ndarray:
+    scores = np.empty(keys)
+    for number in range(keys):
+        drawn = case.drawn(key_number(100 + number))
+        scores[number] = drawn.log10_e(drawn.responses(suspect(drawn)), ["owner"])[0]
+        assert scores[number] < -np.log10(ALPHA), "an innocent suspect is called ours"
+    return scores
+
+
+LAWS: dict[str, Callable[[Case, Bench], None]] = {
+    law.__name__: law
+    for law in (
+        the_same_seed_gives_the_same_key,
+        another_label_gives_another_key,
+        another_label_gives_another_word,
+        nothing_that_is_handed_in_changes,
+        the_declared_access_is_that_of_the_probes,
+        words_differ_between_recipients_where_it_is_said_so,
+        a_swapped_codeword_changes_no_byte_of_probes_and_reading,
+        scores_are_finite_and_weights_sum_to_one,
+        a_suspect_that_satisfies_the_plan_is_supported,
+        a_marked_copy_is_supported,
+        another_recipients_claim_is_not_supported,
+        a_wrong_key_is_not_supported,
+        only_independent_words_are_traced,
+        hostile_answers_accuse_nobody,
+        answers_of_a_wrong_shape_support_nothing,
+        an_unanswered_probe_is_inconclusive,
+        the_reference_itself_is_not_ours,
+        a_copy_under_another_key_is_not_ours,
+        a_model_of_the_same_shapes_keeps_markovs_bound,
+    )
+}
