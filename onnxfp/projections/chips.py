@@ -65,9 +65,10 @@ class Chips:
     def min_norm_update(self, values: Floats) -> Weights:
         """Return the smallest change (size,) that reads as `values` (positions,) to eight per cent.
 
-        What is missing is noise far below that of other recipients' symbols. Solves (A A^T) z = values by conjugate gradients (A is well conditioned, having far more weights than
-        positions) and returns A^T z. The last bits of z depend on the machine's linear algebra, so z is rounded: the
-        same values then give the same change, to the bit, everywhere.
+        What is missing is noise far below that of other recipients' symbols. Solves (A A^T) z = values by conjugate
+        gradients (A is well conditioned, having far more weights than positions) and returns A^T z. The last bits of z
+        depend on the machine's linear algebra, so z is rounded: the same values give the same change, to the bit,
+        everywhere.
         """
         operators = list(self._operators())
         z = np.zeros(self.positions)
