@@ -42,8 +42,8 @@ Bits = npt.NDArray[np.bool_]
 
 _OVERLAP = 16  # spread's published default: chips to a weight
 _TWO_LEVEL_SHARE = 0.9  # of the weights that must show two values only for chips to be read off
-_TWO_LEVEL_WIDTH = 0.02  # of the distance between the two values
-_QUIET = 0.1  # of the typical range of a weight; copies that differ by less have the same symbols
+_TWO_LEVEL_WIDTH = 0.2  # of the distance between the two values
+_QUIET = 0.5  # of the typical range of a weight; copies that differ by less have the same symbols
 _ALL_COLUMNS = 8  # copies up to which every possible column is tried
 _CENTRES, _SAMPLE, _SWEEPS = 256, 1 << 15, 6  # of the clustering that proposes columns of more copies
 _ROUNDS = 8  # columns taken out of each difference

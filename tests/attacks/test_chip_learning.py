@@ -10,7 +10,7 @@ from onnxfp.attacks.chip_learning import Rule
 from tests.attacks import strong_form
 from tests.attacks.strong_form import THRESHOLD, build
 
-SIZE, POSITIONS = 1 << 17, 2048
+ROWS, POSITIONS = 256, 2048
 
 
 def rng() -> np.random.Generator:
@@ -18,13 +18,13 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="module")
-def alone():
-    return build(SIZE, POSITIONS, 8, 1, seed=5)
+def alone(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("alone"), ROWS, POSITIONS, 8, 1, seed=5)
 
 
 @pytest.fixture(scope="module")
-def overlapping():
-    return build(SIZE, POSITIONS, 8, 16, seed=5)
+def overlapping(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("overlapping"), ROWS, POSITIONS, 8, 16, seed=5)
 
 
 # --- what is learnt ------------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ def overlapping():
 
 def test_one_chip_to_a_weight_is_learnt_exactly(alone):
     assert chip_learning.shows_two_levels(alone.copies)
-    assert strong_form.columns_learnt(alone) > 0.999
+    assert strong_form.columns_learnt(alone) > 0.99
     assert strong_form.same_chip(alone, rng())["same column"] > 0.9
 
 
