@@ -21,8 +21,10 @@ class Coalition:
     colluders: int
     share: float
 
-    def scores(self, readings: Floats, mean: Floats, deviation: Floats, power: float, energy: float) -> Floats:
-        """Return (positions, 2) log-likelihoods of symbols -1 and +1, up to a constant per position.
+    def odds(self, readings: Floats, mean: Floats, deviation: Floats, power: float, energy: float) -> Floats:
+        """Return (positions,) the log-likelihood of symbol +1 less that of -1.
+
+        With gain g and noise v it is the difference of two Gaussian exponents, 2 g (y + g mean) / v.
 
         Args:
             readings: (positions,) finite.
@@ -33,10 +35,8 @@ class Coalition:
         """
         gain = np.sqrt(self.share * power / self.colluders / energy)  # of one colluder's symbol
         noise = (1 - self.share) * power + gain**2 * (self.colluders - 1) * deviation**2
-        symbols = np.stack([-1.0 - mean, 1.0 - mean], axis=1)  # positions, alphabet
-        distance = readings[:, None] - gain * symbols
-        likelihood: Floats = -0.5 * distance**2 / noise[:, None]
-        return likelihood
+        odds: Floats = 2 * gain * (readings + gain * mean) / noise
+        return odds
 
 
 _COLLUDERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
@@ -54,6 +54,8 @@ def symbol_moments(codebook: Codebook) -> tuple[Floats, Floats]:
 def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:
     """Return (hypotheses, positions, 2) log-likelihoods of symbols -1 and +1; the first hypothesis is S = 0.
 
+    Up to a constant per hypothesis and position, which the weighing divides out: symbol -1 scores 0.
+
     Under c colluders who average, a position reads `g/c (x - mean)` from the recipient, plus the others' symbols of
     variance `g^2 (c-1)/c^2 deviation^2`, plus noise. The gain g and the noise follow from the variance of all readings
     and the share that the mark has in it, so only that share and c are hypotheses.
@@ -68,14 +70,13 @@ def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:
     heard = np.isfinite(values)
     readings = _of_moderate_size(np.where(heard, values, 0.0))
     power = float(np.mean(readings[heard] ** 2)) if heard.any() else 0.0
-    silent = np.zeros((len(readings), 2))
     if not power > 0:
-        return silent[None]
+        return np.zeros((1, len(mean), 2))
     energy = float(np.mean(deviation**2))
-    grid = [hypothesis.scores(readings, mean, deviation, power, energy) * heard[:, None] for hypothesis in GRID]
-    scores = np.stack([silent, *grid])
-    centred: Floats = scores - scores.max(axis=2, keepdims=True)
-    return centred
+    scores = np.zeros((HYPOTHESES, len(mean), 2))
+    for row, hypothesis in enumerate(GRID, start=1):
+        scores[row, :, 1] = hypothesis.odds(readings, mean, deviation, power, energy) * heard
+    return scores
 
 
 def _of_moderate_size(readings: Floats) -> Floats:

@@ -85,9 +85,8 @@ def _winnings(code: str, colluders: int) -> Iterator[tuple[float, float]]:
     deviation = np.sqrt(1 - flat_mean**2)
     power, energy = _expected(weight, readings.ravel() ** 2), _expected(weight, deviation**2)
     for hypothesis in GRID:
-        scores = hypothesis.scores(readings.ravel(), flat_mean, deviation, power, energy)
-        fair = np.logaddexp(np.log1p(-flat_bias) + scores[:, 0], np.log(flat_bias) + scores[:, 1])
-        won = np.where(symbol == 1, scores[:, 1], scores[:, 0]) - fair
+        odds = hypothesis.odds(readings.ravel(), flat_mean, deviation, power, energy)
+        won = symbol * odds - np.logaddexp(np.log1p(-flat_bias), np.log(flat_bias) + odds)
         average = _expected(weight, won)
         if average > 0:
             yield average, _expected(weight, (won - average) ** 2)

@@ -57,9 +57,10 @@ def place_bet(reading: Reading, codebook: Codebook) -> Bet:
         raise ValueError(f"log-scores of shape {scores.shape} do not fit the codebook, or are not finite")
     with np.errstate(divide="ignore"):
         log_prior, log_weights = np.log(codebook.prior), np.log(reading.weights)
-    odds = scores - _log_sum_exp(log_prior + scores, axis=2)[:, :, None]
-    gains = np.moveaxis(odds[:, :, 1:] - odds[:, :, :1], 0, 2)  # positions, alphabet - 1, hypotheses
-    return Bet(odds[:, :, 0].sum(axis=1), np.ascontiguousarray(np.moveaxis(gains, 1, 0)), log_weights)
+    symbols = np.ascontiguousarray(np.moveaxis(scores, 2, 0))  # alphabet, hypotheses, positions
+    odds = symbols - _log_sum_exp(log_prior.T[:, None, :] + symbols, axis=0)
+    gains = np.moveaxis(odds[1:] - odds[:1], 1, 2)  # alphabet - 1, positions, hypotheses
+    return Bet(odds[0].sum(axis=1), np.ascontiguousarray(gains), log_weights)
 
 
 def log10_e(reading: Reading, codebook: Codebook, words: Symbols) -> Floats:
