@@ -42,7 +42,7 @@ def residual(suspect: Weights, reference: Weights, unit: Unit, clip: float) -> W
     where = np.where(heard, reference, 0).astype(np.float64) / unit.spread
     moved = np.where(heard, suspect, 0).astype(np.float64) / unit.spread
     moved -= where * _gain(moved, where)
-    bins = np.clip(((where + _RANGE) * _BINS_PER_SPREAD).astype(np.int64), 0, _BINS - 1)
+    bins = np.clip((where + _RANGE) * _BINS_PER_SPREAD, 0, _BINS - 1).astype(np.int64)
     bins[~heard] = _BINS  # a bin of their own, thrown away below
     rest = _clipped(moved - _lines(moved, where, bins), heard, clip)
     noise = np.bincount(bins, rest * rest, _BINS + 1) / np.maximum(np.bincount(bins, minlength=_BINS + 1), 1)
