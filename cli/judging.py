@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxfp_cli.shared import MODEL, alpha_option, format_option, links_option, now, opened, progress
+from onnxfp_cli.shared import MODEL, alpha_option, format_option, links_option, now, opened, progress, show
 
 if TYPE_CHECKING:
     from onnxfp.domain import Verdict
@@ -16,17 +16,25 @@ if TYPE_CHECKING:
 @click.command("trace")
 @click.argument("suspect", type=MODEL)
 @alpha_option
+@click.option("--paper", is_flag=True, help="Decode deepmarks copies as published: no bound, never exit status 0.")
 @links_option
 @format_option
 @click.pass_context
-def trace_command(context: click.Context, /, suspect: Path, alpha: float, allow_links: bool, form: str) -> int:
+def trace_command(
+    context: click.Context, /, suspect: Path, alpha: float, paper: bool, allow_links: bool, form: str
+) -> int:
     """Whose copy is this file? Names recipients, or nobody.
 
     Reads weights only; the graph is never executed. Tracing does not survive distillation or training anew.
     """
+    from onnxfp.report.status import INCONCLUSIVE
     from onnxfp.workflows.judge import Question, trace_file
+    from onnxfp.workflows.paper import paper_rows, paper_trace
 
     with opened(context) as vault:
+        if paper:
+            show(paper_trace(vault, Question(suspect, alpha, now(), allow_links)), paper_rows, form)
+            return INCONCLUSIVE
         return _print(trace_file(vault, Question(suspect, alpha, now(), allow_links), progress), form)
 
 

@@ -121,6 +121,8 @@ class WeightTarget:
     strength: float
     """One unit of `values`, as a multiple of each segment's spread times gain."""
     blind: bool = False
+    tolerance: float = 0.1
+    """How much of `values` may be missing, in the root mean square, once all targets of an artifact are met."""
 
 
 @dataclass(frozen=True)

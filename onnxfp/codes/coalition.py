@@ -6,11 +6,11 @@ A likelihood over a grid of hypotheses, shared by all that read binary symbols f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import assert_never, final
 
 import numpy as np
 
-from onnxfp.domain import Codebook, Floats
+from onnxfp.domain import Answered, Codebook, Floats, Reading, Response, Symbols, Unanswered
 
 
 @final
@@ -49,6 +49,27 @@ def symbol_moments(codebook: Codebook) -> tuple[Floats, Floats]:
     """Return (positions,) prior mean and (positions,) standard deviation of a binary symbol in {-1, +1}."""
     bias = codebook.prior[:, 1]
     return 2 * bias - 1, 2 * np.sqrt(bias * (1 - bias))
+
+
+def antipodal(codeword: Symbols, codebook: Codebook) -> Floats:
+    """Return (positions,) what a binary word marks: -1 or +1 less the prior's mean, with mean square 1 over the prior.
+
+    What all words share is left out, so that no strength is spent on it.
+    """
+    mean, deviation = symbol_moments(codebook)
+    values: Floats = (2.0 * codeword - 1.0 - mean) / float(np.sqrt(np.mean(deviation**2)))
+    return values
+
+
+def coalition_reading(codebook: Codebook, response: Response) -> Reading:
+    """Turn one number per position into log-scores over the grid; what was not answered supports all symbols alike."""
+    match response:
+        case Unanswered(reason):
+            return Reading(np.zeros((1, codebook.positions, 2)), np.ones(1), coverage=0.0, unread=(reason,))
+        case Answered(values, coverage, unread, transforms):
+            scores = coalition_scores(values, *symbol_moments(codebook))
+            return Reading(scores, np.full(len(scores), 1.0 / len(scores)), coverage, unread, transforms)
+    assert_never(response)
 
 
 def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:

@@ -22,6 +22,14 @@ class Code(Protocol):
         """Whether a recipient's symbols are independent of all other words; only then may an e-value name them."""
         ...
 
+    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
+        """Refuse a recipient to whom this code gives the word of another.
+
+        Raises:
+            UsageError: it does; independent words never do.
+        """
+        ...
+
     def codebook(self, keystream: Keystream, positions: int) -> Codebook:
         """Draw the prior of every position."""
         ...

@@ -15,7 +15,7 @@ from typing import final
 
 import numpy as np
 
-from onnxfp.codes.columns import draw_column, draw_signs, fair_codebook, signed_words
+from onnxfp.codes.columns import draw_column, draw_signs, fair_codebook, refuse_taken_column, signed_words
 from onnxfp.domain import Codebook, Floats, Symbols
 from onnxfp.keys.keystream import Keystream
 
@@ -45,6 +45,11 @@ class Orthogonal:
         """Signed words; recipients in the same column have the same word."""
         columns = [self.column(keystream, name) for name in recipients]
         return signed_words(self.table(), columns, self.signs(keystream, codebook.positions))
+
+    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
+        """Refuse a recipient whose column is taken."""
+        taken = {self.column(keystream, other): other for other in others}
+        refuse_taken_column(name, self.column(keystream, name), taken, self.name)
 
     def column(self, keystream: Keystream, name: str) -> int:
         """Return the column that a recipient gets, keyed by the name; issue no copy on a column that is taken."""

@@ -28,6 +28,9 @@ class Tardos:
     name: str = "tardos"
     independent: bool = True
 
+    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
+        """Independent words of hundreds of symbols are never shared."""
+
     def codebook(self, keystream: Keystream, positions: int) -> Codebook:
         """Draw one bias per position."""
         least = np.arcsin(np.sqrt(1 / (300 * self.colluders)))

@@ -22,6 +22,9 @@ class Uniform:
     name: str = "uniform"
     independent: bool = True
 
+    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
+        """Independent words of hundreds of symbols are never shared."""
+
     def codebook(self, keystream: Keystream, positions: int) -> Codebook:
         """Every position alike."""
         del keystream

@@ -18,7 +18,6 @@ from onnxfp.errors import ArtifactError, FidelityError, UsageError
 ReadWeights = Callable[[Segment], Weights]
 
 _SWEEPS = 8
-_CLOSE = 0.1  # of a target's own size: what targets may disturb one another
 
 
 @dataclass(frozen=True)
@@ -107,21 +106,20 @@ def _steps(targets: Sequence[WeightTarget], current: Sequence[Weights]) -> Weigh
     ]
     weights, total = np.concatenate(spreads), np.zeros(sum(map(len, current)), dtype=np.float32)
     for _ in range(_SWEEPS):
-        missed = [_satisfy(target, weights, total) for target in targets]
-        if max(missed) <= _CLOSE:
+        if not any([_improve(target, weights, total) for target in targets]):  # a list: every target has its turn
             break
     return total
 
 
-def _satisfy(target: WeightTarget, weights: Weights, total: Weights) -> float:
-    """Add to `total` what the target still lacks; return how much that was, relative to the target."""
+def _improve(target: WeightTarget, weights: Weights, total: Weights) -> bool:
+    """Add to `total` what the target still lacks, if that is more than it tolerates; return whether it was."""
     started = target.blind or total.any()
     read = (weights + total if target.blind else total) / np.float32(target.strength)
     missing = target.values - target.projection.apply(read) if started else target.values
-    missed = float(np.linalg.norm(missing) / max(1e-9, float(np.linalg.norm(target.values))))
-    if missed > _CLOSE:
+    lacking = bool(np.linalg.norm(missing) > target.tolerance * np.linalg.norm(target.values))
+    if lacking:
         total += target.projection.min_norm_update(missing) * np.float32(target.strength)
-    return missed
+    return lacking
 
 
 def _change(segment: Segment, weights: Weights, step: Weights) -> Change:

@@ -40,6 +40,8 @@ def to_plain(value: Any) -> Any:
         return verdict_to_plain(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {**asdict(value), "onnxfp_version": __version__}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     return value

@@ -35,7 +35,8 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         mark = "*" if item.log10_e >= verdict.log10_threshold else " "
         yield f"  {mark} {item.name:<{width}}  log10 e = {item.log10_e:10.2f}"
     yield f"    needed: log10 e >= {verdict.log10_threshold:.2f} (alpha {verdict.alpha:.3g}{_among(verdict)})"
-    yield f"    null: {verdict.null}"
+    if verdict.evidence:
+        yield f"    null: {verdict.null}"
     yield from (f"    unread: {reason}" for reason in verdict.unread)
     yield from (f"    undone: {done}" for done in verdict.transforms)
 

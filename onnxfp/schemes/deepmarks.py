@@ -23,7 +23,7 @@ import numpy as np
 
 from onnxfp.codes.bibd import Bibd, and_coalition, covering
 from onnxfp.codes.catalogue import COLUMN_CODES, code_named
-from onnxfp.codes.coalition import coalition_scores, symbol_moments
+from onnxfp.codes.coalition import antipodal, coalition_reading
 from onnxfp.codes.columns import unsigned
 from onnxfp.codes.interface import Code
 from onnxfp.codes.orthogonal import Orthogonal
@@ -53,6 +53,7 @@ NO_BOUND = (
     "code was made for, name innocents. It accuses nobody on its own."
 )
 _OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": -1}
+_EXACT = 0.01  # the published threshold leaves a coefficient little room
 _ROLES = ("owner", "recipient")
 _SCALES = ("coefficient", "unit")
 _MOST_POSITIONS = 512  # unless asked for more: the matrix X is dense
@@ -144,9 +145,9 @@ class DeepMarks(Scheme[DeepMarksKey]):
 
     def plan(self, claim: Claim[DeepMarksKey]) -> tuple[WeightTarget, ...]:
         """One blind target: the coefficients shall be the symbols (centred by the prior if that is biased)."""
-        key, (mean, deviation) = claim.public.key, symbol_moments(claim.public.codebook)
-        values = (2.0 * claim.codeword - 1.0 - mean) / float(np.sqrt(np.mean(deviation**2)))
-        return (WeightTarget(key.segments, key.projection, values, key.strength, blind=True),)
+        key = claim.public.key
+        values = antipodal(claim.codeword, claim.public.codebook)
+        return (WeightTarget(key.segments, key.projection, values, key.strength, blind=True, tolerance=_EXACT),)
 
     def probes(self, public: PublicClaim[DeepMarksKey]) -> tuple[WeightProbe, ...]:
         """One blind probe: all coefficients, of weights in units of strength times spread, nothing clipped."""
@@ -155,13 +156,7 @@ class DeepMarks(Scheme[DeepMarksKey]):
 
     def read(self, public: PublicClaim[DeepMarksKey], responses: Sequence[Response]) -> Reading:
         """Gaussian log-likelihoods over a grid of coalition sizes and shares of the mark in what was read."""
-        match responses[0]:
-            case Unanswered(reason):
-                return Reading(np.zeros((1, public.key.positions, 2)), np.ones(1), coverage=0.0, unread=(reason,))
-            case Answered(values, coverage, unread, transforms):
-                scores = coalition_scores(values, *symbol_moments(public.codebook))
-                weights = np.full(len(scores), 1.0 / len(scores))
-                return Reading(scores, weights, coverage, unread, transforms)
+        return coalition_reading(public.codebook, responses[0])
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, final
 
-import numpy as np
-
 from onnxfp.codes.catalogue import code_named
-from onnxfp.codes.coalition import coalition_scores, symbol_moments
+from onnxfp.codes.coalition import antipodal, coalition_reading
 from onnxfp.codes.interface import Code
 from onnxfp.domain import (
     Access,
-    Answered,
     Claim,
     ModelProfile,
     PublicClaim,
     Reading,
     Response,
     Segment,
-    Unanswered,
     WeightProbe,
     WeightTarget,
 )
@@ -145,8 +141,8 @@ class Spread(Scheme[SpreadKey]):
 
     def plan(self, claim: Claim[SpreadKey]) -> tuple[WeightTarget, ...]:
         """One target: each position's symbol, centred by its prior so that no strength is spent on what all share."""
-        key, (mean, deviation) = claim.public.key, symbol_moments(claim.public.codebook)
-        values = (2.0 * claim.codeword - 1.0 - mean) / float(np.sqrt(np.mean(deviation**2)))
+        key = claim.public.key
+        values = antipodal(claim.codeword, claim.public.codebook)
         return (WeightTarget(key.segments, key.chips, values, key.strength * key.share),)
 
     def probes(self, public: PublicClaim[SpreadKey]) -> tuple[WeightProbe, ...]:
@@ -156,13 +152,7 @@ class Spread(Scheme[SpreadKey]):
 
     def read(self, public: PublicClaim[SpreadKey], responses: Sequence[Response]) -> Reading:
         """Gaussian log-likelihoods over a grid of coalition sizes and shares of the mark in what was read."""
-        match responses[0]:
-            case Unanswered(reason):
-                return Reading(np.zeros((1, public.key.positions, 2)), np.ones(1), coverage=0.0, unread=(reason,))
-            case Answered(values, coverage, unread, transforms):
-                scores = coalition_scores(values, *symbol_moments(public.codebook))
-                weights = np.full(len(scores), 1.0 / len(scores))
-                return Reading(scores, weights, coverage, unread, transforms)
+        return coalition_reading(public.codebook, responses[0])
 
 
 def _power_of_two_below(number: int) -> int:

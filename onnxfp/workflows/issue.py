@@ -107,7 +107,7 @@ def issue(
             with staged.preview() as copy:
                 tensors = resolve(prepared.reference.profile.carriers, copy)
                 result = prepared.issued(read_channels(prepared.channels, OpenedWeights(copy, source, tensors)))
-            _refuse_untraceable(result)
+            _refuse_untraceable(prepared, result)
             staged.commit()
         head = vault.ledger.complete(prepared.reference.digest, name, digest, request.at)
     largest = max(relative_changes(changes).values())
@@ -157,15 +157,18 @@ class _Prepared:
 def _prepare(vault: Vault, request: Issuing, source: Artifact, name: str) -> _Prepared:
     reference = registered(vault, source)
     channels = reference.drawn(vault)
-    recipients = len({*vault.ledger.recipients(), name})
-    reachable = _reachable(channels, request.alpha)
-    if recipients > reachable:
-        positions = max(channel.public.key.positions for channel in channels)
-        needed = required_positions(recipients, 1, request.alpha)
-        raise CapacityError(
-            f"not enough positions: {positions} name one among at most {reachable} recipients at alpha "
-            f"{request.alpha:.3g}, this copy would be number {recipients}; {needed} positions would do"
-        )
+    others = [other for other in vault.ledger.recipients() if other != name]
+    recipients, reachable = len(others) + 1, _reachable(channels, request.alpha)
+    for channel in channels:
+        key = channel.public.key
+        if channel.channel.role == RECIPIENT:
+            key.code.refuse_shared_word(channel.secret, name, others)
+        if channel.channel.role == RECIPIENT and recipients > reachable:
+            needed = required_positions(recipients, 1, request.alpha, key.code.name)
+            raise CapacityError(
+                f"not enough positions: {key.positions} name one among at most {reachable} recipients at alpha "
+                f"{request.alpha:.3g}, this copy would be number {recipients}; {needed} positions would do"
+            )
     return _Prepared(reference, channels, name, recipients, len(vault.ledger.references()), request)
 
 
@@ -188,9 +191,11 @@ def _word(channel: DrawnChannel, name: str) -> str:
 
 def _reachable(channels: Sequence[DrawnChannel], alpha: float) -> int:
     """Return among how many recipients the copies' channels can name one."""
-    copies = [channel.public.key for channel in channels if channel.channel.role == RECIPIENT]
-    reach = [reachable_recipients(key.positions, 1, alpha) if key.code.independent else key.positions for key in copies]
-    return max(reach, default=0)
+    keys = [channel.public.key for channel in channels if channel.channel.role == RECIPIENT]
+    return max(
+        reachable_recipients(key.positions, 1, alpha, key.code.name) if key.code.independent else key.positions
+        for key in keys
+    )
 
 
 def _as_planned(channel: DrawnChannel, name: str) -> Look:
@@ -220,10 +225,11 @@ def _check_fidelity(source: Artifact, changes: Sequence[Change], fidelity: Fidel
         fidelity(copy)
 
 
-def _refuse_untraceable(result: Issued) -> None:
-    if result.log10_e < result.log10_threshold or result.log10_e_owner < result.log10_threshold - np.log10(
-        result.recipients
-    ):
+def _refuse_untraceable(prepared: _Prepared, result: Issued) -> None:
+    codes = [channel.public.key.code for channel in prepared.channels if channel.channel.role == RECIPIENT]
+    named = result.log10_e >= result.log10_threshold or not any(code.independent for code in codes)
+    ours = result.log10_e_owner >= -np.log10(prepared.request.alpha)
+    if not (named and ours):
         raise FidelityError(
             f"the copy could not be traced: it reads back at log10 e = {result.log10_e:.1f}, the owner's mark at "
             f"{result.log10_e_owner:.1f}, where {result.log10_threshold:.1f} is needed; use a higher strength"

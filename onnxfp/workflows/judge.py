@@ -23,6 +23,8 @@ from onnxfp.workflows.vault import Vault
 
 _READ_AT_MOST = 4  # references whose weights are read; the others keep their share of the bet at e = 0
 
+NO_BOUND = "the words that were issued depend on one another, so that no bound on a false accusation holds"
+
 Progress = Callable[[str], None]
 
 
@@ -39,8 +41,9 @@ class Question:
 
 def verify_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
     """Is it ours? The owner's words of all references, weighed against the suspect's weights."""
+    vault.ledger.verify()  # a missing row would make the count of recipients, hence the threshold, too small
     with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
-        references = _references(vault)
+        references = registered_references(vault)
         alpha = _log_look(vault, question, suspect, ["verify", len(references)])
         looks = _looks(vault, references, OWNER, suspect, progress)
     return _dated(verify(looks, alpha), references, looks)
@@ -48,13 +51,16 @@ def verify_file(vault: Vault, question: Question, progress: Progress) -> Verdict
 
 def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
     """Whose copy is it? All recipients' words of all references, weighed against the suspect's weights."""
+    vault.ledger.verify()
     recipients = vault.ledger.recipients()
     with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
-        references = _references(vault)
+        references = registered_references(vault)
         alpha = _log_look(vault, question, suspect, ["trace", len(references), len(recipients)])
         looks = _looks(vault, references, RECIPIENT, suspect, progress)
     namable = tuple(look for look in looks if look.independent)
     verdict = trace(namable, recipients, len(recipients), alpha, lambda done: progress(f"weighed {done} recipients"))
+    if looks and not namable:
+        verdict = replace(verdict, reason=f"{NO_BOUND}; `onnxfp trace --paper` decodes them as published")
     return _dated(verdict, references, namable)
 
 
@@ -75,7 +81,8 @@ def _look(channel: DrawnChannel, suspect: OpenedWeights | Unanswered) -> Look:
     return Look(channel.channel.scheme, public.codebook, channel.words, public.key.code.independent, reading)
 
 
-def _references(vault: Vault) -> tuple[Reference, ...]:
+def registered_references(vault: Vault) -> tuple[Reference, ...]:
+    """Return all registered references, oldest first."""
     return tuple(Reference.of_entry(vault, entry) for entry in vault.ledger.references())
 
 
@@ -87,7 +94,11 @@ def _looks(
     for rank, reference in enumerate(ranked):
         progress(f"reading against reference {reference.short}")
         with ExitStack() as files:
-            opened = _opened(vault, reference, suspect, files) if rank < _READ_AT_MOST else _passed_over(reference)
+            opened = (
+                open_beside_reference(vault, reference, suspect, files)
+                if rank < _READ_AT_MOST
+                else _passed_over(reference)
+            )
             looks.extend(read_channels(reference.drawn(vault, role), opened))
     return tuple(looks)
 
@@ -96,7 +107,10 @@ def _passed_over(reference: Reference) -> Unanswered:
     return Unanswered(f"reference {reference.short} was passed over: {_READ_AT_MOST} others are more similar")
 
 
-def _opened(vault: Vault, reference: Reference, suspect: Artifact, files: ExitStack) -> OpenedWeights | Unanswered:
+def open_beside_reference(
+    vault: Vault, reference: Reference, suspect: Artifact, files: ExitStack
+) -> OpenedWeights | Unanswered:
+    """Open a suspect beside one reference, or say why that cannot be done. `files` closes what was opened."""
     tensors = resolve(reference.profile.carriers, suspect, reference.sketch)
     if not tensors:
         return Unanswered(f"no tensor of the suspect has the shape of a carrier of reference {reference.short}")
