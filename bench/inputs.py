@@ -95,7 +95,9 @@ def third_party() -> list[Subject]:
         "fastestdet": lambda path: Subject(path.stem, path, partial(_batches, _scenes()), _detections, "F1 of boxes"),
         "squeezenet_fp16": lambda path: Subject(path.stem, path, partial(_batches, _photographs()), _top1, "top-1"),
     }
-    return [makers.get(path.stem, lambda path: Subject(path.stem, path))(path) for path in sorted(MODELS.rglob("*.onnx"))]
+    return [
+        makers.get(path.stem, lambda path: Subject(path.stem, path))(path) for path in sorted(MODELS.rglob("*.onnx"))
+    ]
 
 
 # --- how models are run -----------------------------------------------------------------------------------------------
@@ -109,8 +111,7 @@ def _batches(inputs: np.ndarray, model: Any) -> np.ndarray:
     declared = model.get_inputs()[0]
     size = declared.shape[0] if isinstance(declared.shape[0], int) else 500
     blocks = [inputs[at : at + size] for at in range(0, len(inputs), size)]
-    answers = [np.asarray(model.run(None, {declared.name: block})[0], dtype=np.float32) for block in blocks]
-    return np.concatenate([block.reshape(size if len(block) != len(of) else len(of), *block.shape[1:]) for block, of in zip(answers, blocks, strict=True)])
+    return np.concatenate([model.run(None, {declared.name: block})[0] for block in blocks]).astype(np.float32)
 
 
 def _silero(model: Any) -> np.ndarray:
