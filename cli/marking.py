@@ -53,20 +53,33 @@ def inspect_command(model: Path, allow_links: bool, form: str) -> None:
 @click.option("--strength", type=float, help="Change of a weight as a share of its carrier's spread.")
 @click.option("--positions", type=int, help="Symbols per copy; default: as many as the model carries.")
 @click.option("--code", help="tardos or uniform; deepmarks also takes bibd7, bibd13, bibd21, bibd31, orthogonal.")
+@click.option("--data", type=MODEL, help="An .npz with inputs (and labels): halve the strength until it keeps them.")
+@click.option("--loss", type=float, default=0.001, show_default=True, help="Accuracy (or agreement) allowed to go.")
 @click.option("--no-keep", is_flag=True, help="Record path and digest only; do not copy the model into the vault.")
 @links_option
 @format_option
 @click.pass_context
 def register_command(
-    context: click.Context, /, model: Path, scheme: str, no_keep: bool, allow_links: bool, form: str, **options: Any
+    context: click.Context,
+    /,
+    model: Path,
+    scheme: str,
+    data: Path | None,
+    loss: float,
+    no_keep: bool,
+    allow_links: bool,
+    form: str,
+    **options: Any,
 ) -> None:
     """Record the unmarked reference and commit to its key."""
+    from onnxfp.workflows.fidelity import fidelity_check, load_data
     from onnxfp.workflows.register import Registration, register, registration_rows
 
     chosen = {name: value for name, value in options.items() if value is not None}
+    check = None if data is None else fidelity_check(model, load_data(data), loss)
     with opened(context) as vault:
         request = Registration(model, scheme, chosen, now(), keep=not no_keep, allow_links=allow_links)
-        show(register(vault, request), registration_rows, form)
+        show(register(vault, request, check), registration_rows, form)
     say(_WARNING)
 
 

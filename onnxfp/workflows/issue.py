@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from onnxfp.artifact import Artifact, Patch, open_artifact, resolve, staged_copy, write_patched
+from onnxfp.artifact import Artifact, open_artifact, resolve, staged_copy
 from onnxfp.codes.planner import reachable_recipients, required_positions
-from onnxfp.domain import Answered, Segment, Weights, WeightTarget
-from onnxfp.embed.post_hoc import Change, relative_changes, solve
+from onnxfp.domain import Answered, WeightTarget
+from onnxfp.embed.post_hoc import Change, relative_changes
 from onnxfp.errors import CapacityError, FidelityError, UsageError
 from onnxfp.keys.recipient import canonical_name
 from onnxfp.ledger import IssueEntry
@@ -22,10 +21,9 @@ from onnxfp.verdict.look import Look, weigh
 from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.judge import read_channels
+from onnxfp.workflows.marked import Fidelity, marked, patches, try_copy, word_of
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.vault import Vault
-
-Fidelity = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,12 @@ def issue(
             return prepared.issued(tuple(_as_planned(channel, name) for channel in prepared.channels))
         with staged_copy(source, request.output, force=request.force) as staged:  # copies while the rest is computed
             progress("computing the mark")
-            changes = prepared.changes(source)
+            changes = marked(prepared.channels, name, source, request.budget)
             if fidelity is not None:
-                _check_fidelity(source, changes, fidelity)
+                try_copy(source, changes, fidelity)
             digest = _digest_of(changes)
             _refuse_other_bytes(vault.ledger.reserve(prepared.reference.digest, name, request.at), digest)
-            for patch in _patches(changes):
+            for patch in patches(changes):
                 staged.patch(patch.name, patch.start, patch.values)
             progress("reading the copy back")
             with staged.preview() as copy:
@@ -124,15 +122,6 @@ class _Prepared:
     recipients: int
     claims: int
     request: Issuing
-
-    def changes(self, source: Artifact) -> tuple[Change, ...]:
-        """Return the new weights."""
-        plans = [channel.scheme.plan(channel.claim(_word(channel, self.name))) for channel in self.channels]
-
-        def read(segment: Segment) -> Weights:
-            return source.read(source.tensor(segment.carrier), segment.start, segment.stop)
-
-        return solve([constraint for plan in plans for constraint in plan], read, self.request.budget)
 
     def issued(self, looks: tuple[Look, ...]) -> Issued:
         """Weigh the recipient's and the owner's word against what was read."""
@@ -185,10 +174,6 @@ def registered(vault: Vault, source: Artifact) -> Reference:
     raise UsageError(f"{source.label} is not a registered reference; run `onnxfp register` on the unmarked model first")
 
 
-def _word(channel: DrawnChannel, name: str) -> str:
-    return OWNER if channel.channel.role == OWNER else name
-
-
 def _reachable(channels: Sequence[DrawnChannel], alpha: float) -> int:
     """Return among how many recipients the copies' channels can name one."""
     keys = [channel.public.key for channel in channels if channel.channel.role == RECIPIENT]
@@ -200,7 +185,7 @@ def _reachable(channels: Sequence[DrawnChannel], alpha: float) -> int:
 
 def _as_planned(channel: DrawnChannel, name: str) -> Look:
     """Return the look at a suspect that satisfies the plan exactly and says nothing else."""
-    plan = channel.scheme.plan(channel.claim(_word(channel, name)))
+    plan = channel.scheme.plan(channel.claim(word_of(channel, name)))
     answers = [Answered(target.values) for target in plan if isinstance(target, WeightTarget)]
     reading = channel.scheme.read(channel.public, answers)
     code = channel.public.key.code
@@ -211,18 +196,6 @@ def _weighed(looks: Sequence[Look], name: str, claims: int) -> float:
     """Return log10 e as a judge of all registered references will see it."""
     score = float(weigh(looks, [look.bet() for look in looks], [name])[0])
     return score - float(np.log10(max(1, claims)))
-
-
-def _patches(changes: Sequence[Change]) -> Iterator[Patch]:
-    for change in changes:
-        yield Patch(change.segment.carrier, change.segment.start, change.values)
-
-
-def _check_fidelity(source: Artifact, changes: Sequence[Change], fidelity: Fidelity) -> None:
-    with TemporaryDirectory(prefix="onnxfp-") as folder:
-        copy = Path(folder) / "copy.onnx"
-        write_patched(source, copy, _patches(changes))
-        fidelity(copy)
 
 
 def _refuse_untraceable(prepared: _Prepared, result: Issued) -> None:

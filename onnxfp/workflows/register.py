@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from onnxfp.artifact import Artifact, carriers, copy_artifact, open_artifact, sketch
 from onnxfp.domain import ModelProfile
-from onnxfp.errors import CapacityError
+from onnxfp.errors import CapacityError, FidelityError
+from onnxfp.keys.keystream import Keystream
 from onnxfp.ledger import ReferenceEntry
 from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel, DrawnChannel, draw
 from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.marked import Fidelity, marked, try_copy
 from onnxfp.workflows.reference import commitment_of, payload_of
 from onnxfp.workflows.vault import Vault
+
+_HALVINGS = 6  # of the strength, before a model counts as too delicate
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,21 @@ class Registered:
     path: str
     positions: int
     owner_positions: int
+    strength: float
+    """Root-mean-square change of a weight, in units of its carrier's spread."""
     head: str
 
 
-def register(vault: Vault, request: Registration) -> Registered:
+def register(vault: Vault, request: Registration, fidelity: Fidelity | None = None) -> Registered:
     """Register a reference; registering the same model with the same options again changes nothing.
 
+    Args:
+        vault: the owner's vault.
+        request: what is asked.
+        fidelity: tried on a private copy; the strength is halved until a copy passes.
+
     Raises:
+        FidelityError: no strength down to a 64th keeps the model good enough.
         CapacityError: the model cannot carry a mark.
         UsageError: the model is registered with other options, or an option is unknown.
         ArtifactError: the file is not a model that can be read.
@@ -60,9 +72,10 @@ def register(vault: Vault, request: Registration) -> Registered:
                 "of at least 1024 float, float16 or bfloat16 elements"
             )
         profile = ModelProfile(cached_digest(artifact, vault.root / "digests.json"), found)
-        channels = _channels(request)
         key = vault.reference_key(profile.digest)
-        drawn = [draw(channel, profile, key) for channel in channels]
+        channels, drawn = _drawn(request, profile, key)
+        if fidelity is not None:
+            channels, drawn = _gentle(request, profile, key, artifact, fidelity)
         payload = payload_of(profile, channels, sketch(artifact, found))
         entry = ReferenceEntry(
             profile.digest,
@@ -77,6 +90,30 @@ def register(vault: Vault, request: Registration) -> Registered:
             _keep(vault, artifact, entry)
         recorded = vault.ledger.register(entry)
     return _registered(vault, recorded, drawn)
+
+
+def _drawn(
+    request: Registration, profile: ModelProfile, key: Keystream
+) -> tuple[tuple[Channel, ...], list[DrawnChannel]]:
+    channels = _channels(request)
+    return channels, [draw(channel, profile, key) for channel in channels]
+
+
+def _gentle(
+    request: Registration, profile: ModelProfile, key: Keystream, artifact: Artifact, fidelity: Fidelity
+) -> tuple[tuple[Channel, ...], list[DrawnChannel]]:
+    """Halve the strength until a trial copy passes; copies differ in their words only, so one stands for all."""
+    strength = _drawn(request, profile, key)[1][0].public.key.strength
+    for _ in range(_HALVINGS + 1):
+        gentler = replace(request, options={**request.options, "strength": strength})
+        channels, drawn = _drawn(gentler, profile, key)
+        try:
+            try_copy(artifact, marked(drawn, "a trial copy", artifact, budget=1.0), fidelity)
+        except FidelityError as problem:
+            refusal, strength = problem, strength / 2
+        else:
+            return channels, drawn
+    raise FidelityError(f"no strength down to {2 * strength:.2g} keeps the model good enough: {refusal}")
 
 
 def _channels(request: Registration) -> tuple[Channel, ...]:
@@ -111,6 +148,7 @@ def _registered(vault: Vault, entry: ReferenceEntry, drawn: list[DrawnChannel]) 
         str(entry.path),
         positions[RECIPIENT],
         positions[OWNER],
+        drawn[0].public.key.strength,
         vault.ledger.head(),
     )
 
@@ -123,5 +161,6 @@ def registration_rows(registered: Registered) -> list[tuple[str, str]]:
         ("committed at", registered.committed_at),
         ("kept as", registered.path),
         ("positions", f"{registered.positions} per recipient, {registered.owner_positions} of the owner"),
+        ("strength", f"{registered.strength:.4g} of a carrier's spread"),
         ("ledger head", registered.head),
     ]

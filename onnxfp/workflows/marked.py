@@ -1,0 +1,53 @@
+"""A marked copy in the making: what the channels of a reference change in it for one recipient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from onnxfp.artifact import Artifact, Patch, write_patched
+from onnxfp.domain import Segment, Weights
+from onnxfp.embed.post_hoc import Change, solve
+from onnxfp.workflows.channels import OWNER, DrawnChannel
+
+Fidelity = Callable[[Path], None]
+"""Takes the path of a copy; raises `FidelityError` if it is not good enough."""
+
+
+def word_of(channel: DrawnChannel, recipient: str) -> str:
+    """Return under which name a recipient's copy holds a word in this channel."""
+    return OWNER if channel.channel.role == OWNER else recipient
+
+
+def marked(channels: Sequence[DrawnChannel], recipient: str, source: Artifact, budget: float) -> tuple[Change, ...]:
+    """Return the new weights of one recipient's copy.
+
+    Raises:
+        FidelityError: a carrier would change by more than the budget.
+        ArtifactError: a weight is not finite, or the source cannot be read.
+    """
+    plans = [channel.scheme.plan(channel.claim(word_of(channel, recipient))) for channel in channels]
+
+    def read(segment: Segment) -> Weights:
+        return source.read(source.tensor(segment.carrier), segment.start, segment.stop)
+
+    return solve([constraint for plan in plans for constraint in plan], read, budget)
+
+
+def patches(changes: Sequence[Change]) -> Iterator[Patch]:
+    """Yield the changes as the writer takes them."""
+    for change in changes:
+        yield Patch(change.segment.carrier, change.segment.start, change.values)
+
+
+def try_copy(source: Artifact, changes: Sequence[Change], fidelity: Fidelity) -> None:
+    """Write a private copy, let `fidelity` see it, and remove it.
+
+    Raises:
+        FidelityError: the copy is not good enough.
+    """
+    with TemporaryDirectory(prefix="onnxfp-") as folder:
+        copy = Path(folder) / "copy.onnx"
+        write_patched(source, copy, patches(changes))
+        fidelity(copy)
