@@ -75,7 +75,8 @@ class OpenedWeights:
         if probe.blind:
             unit = np.float32(probe.strength * segments[0].gain * segments[0].spread)
             with np.errstate(over="ignore"):  # what is too large for a float says as little as an infinity
-                return np.nan_to_num(mine / unit, nan=0.0, posinf=0.0, neginf=0.0)
+                values: Weights = np.nan_to_num(mine / unit, nan=0.0, posinf=0.0, neginf=0.0)
+            return values
         theirs = _weights(self.reference, _record(self.reference, carrier), segments)
         return residual(mine, theirs, Unit(segments[0].spread, probe.strength * segments[0].gain), probe.clip)
 
