@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from onnxfp import __version__
@@ -36,15 +36,11 @@ def verdict_to_plain(verdict: Verdict) -> dict[str, Any]:
 
 def to_plain(value: Any) -> Any:
     """Return any result as plain values: verdicts as above, other records field by field."""
-    if isinstance(value, Verdict):
-        return verdict_to_plain(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {**asdict(value), "onnxfp_version": __version__}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    return value
+    if is_dataclass(value) and not isinstance(value, (type, Verdict)):
+        return {**_parts(value), "onnxfp_version": __version__}
+    return _part(value)
 
 
 def to_json(value: Any) -> str:
@@ -55,3 +51,19 @@ def to_json(value: Any) -> str:
 def _number(value: float | None) -> float | None:
     """Return a number that JSON has; an e-value of 0 has no logarithm and becomes null."""
     return None if value is None or value in (float("inf"), float("-inf")) else round(value, 6)
+
+
+def _part(value: Any) -> Any:
+    """Return what stands inside a result."""
+    match value:
+        case Verdict():
+            return verdict_to_plain(value)
+        case tuple() | list():
+            return [_part(item) for item in value]
+        case Mapping():
+            return {str(key): _part(item) for key, item in value.items()}
+    return _parts(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _parts(record: Any) -> dict[str, Any]:
+    return {field.name: _part(getattr(record, field.name)) for field in fields(record)}
