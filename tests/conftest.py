@@ -1,0 +1,173 @@
+"""What tests of whole workflows share: the command line in this process, small models, a vault with three copies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import helper, numpy_helper
+
+from onnxfp_cli.main import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command said and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+class EntryPoint:
+    """The installed program as click's runner takes it: `main` with its handling of errors, not the bare group."""
+
+    name = "onnxfp"
+
+    def main(self, args, prog_name, **_):
+        before, sys.argv = sys.argv, [prog_name, *map(str, args)]
+        try:
+            main()
+        finally:
+            sys.argv = before
+
+
+class Program:
+    """Runs commands against one vault."""
+
+    def __init__(self, vault: Path) -> None:
+        self.vault = vault
+        self.heard: list[str] = []
+
+    def __call__(self, *arguments: object, status: int | None = 0, env: dict[str, str] | None = None) -> Outcome:
+        result = CliRunner().invoke(EntryPoint(), ["--vault", str(self.vault), *map(str, arguments)], env=env)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        outcome = Outcome(result.exit_code, result.stdout, result.stderr)
+        self.heard += [outcome.out, outcome.err]
+        assert status is None or outcome.status == status, outcome
+        return outcome
+
+    def refused(self, *arguments: object) -> str:
+        """Run a command that must be refused: status 2, nothing on stdout, one line on stderr, which is returned."""
+        outcome = self(*arguments, status=2)
+        assert outcome.out == ""
+        assert "Traceback" not in outcome.err
+        (line,) = outcome.err.splitlines()
+        assert line.startswith("onnxfp: ")
+        assert len(line) < 600
+        return line
+
+
+def layers(seed: int, *shapes: tuple[int, int], dtype: type = np.float32) -> onnx.ModelProto:
+    """A chain of MatMuls with random weights."""
+    draw, nodes, tensors, value = np.random.default_rng(seed), [], [], "x"
+    for at, shape in enumerate(shapes):
+        weights = (draw.standard_normal(shape) / np.sqrt(shape[0])).astype(dtype)
+        tensors.append(numpy_helper.from_array(weights, f"layer{at}.weight"))
+        nodes.append(helper.make_node("MatMul", [value, tensors[-1].name], [f"h{at}"]))
+        value = f"h{at}"
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        nodes,
+        "layers",
+        [helper.make_tensor_value_info("x", kind, ["n", shapes[0][0]])],
+        [helper.make_tensor_value_info(value, kind, ["n", shapes[-1][1]])],
+        tensors,
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def save_external(model: onnx.ModelProto, path: Path) -> Path:
+    """Save with all tensors in a second file beside the first."""
+    name = f"{path.stem}.data"
+    onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=name, size_threshold=0)
+    return path
+
+
+SHAPES = ((64, 192), (192, 64))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A folder with a vault, its reference and three copies."""
+
+    folder: Path
+    run: Program
+
+    @property
+    def vault(self) -> Path:
+        return self.run.vault
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.onnx"
+
+    def copy(self, name: str) -> Path:
+        return self.folder / f"{name}.onnx"
+
+
+NAMES = ("Acme", "Beta", "Gamma")
+
+
+@pytest.fixture
+def bare(tmp_path) -> Stage:
+    """A vault and a model that is not registered."""
+    run = Program(tmp_path / "vault")
+    run("init")
+    save(layers(1, *SHAPES), tmp_path / "model.onnx")
+    return Stage(tmp_path, run)
+
+
+@pytest.fixture(scope="session")
+def issued_once(tmp_path_factory) -> Path:
+    """The folder that `stage` copies; nobody else touches it."""
+    folder = tmp_path_factory.mktemp("issued")
+    run = Program(folder / "vault")
+    run("init")
+    model = save(layers(1, *SHAPES), folder / "model.onnx")
+    run("register", model)
+    for name in NAMES:
+        run("issue", model, "--to", name, "-o", folder / f"{name}.onnx")
+    return folder
+
+
+@pytest.fixture
+def stage(issued_once, tmp_path) -> Stage:
+    """A vault with a registered model and copies for Acme, Beta and Gamma."""
+    shutil.copytree(issued_once, tmp_path, dirs_exist_ok=True)
+    return Stage(tmp_path, Program(tmp_path / "vault"))
+
+
+@pytest.fixture
+def not_root() -> None:
+    """Skip where the superuser would be let in everywhere."""
+    if not hasattr(os, "geteuid") or os.geteuid() == 0:
+        pytest.skip("the superuser may write everywhere")
+
+
+@pytest.fixture
+def program(tmp_path) -> Program:
+    """Commands without a vault that exists."""
+    return Program(tmp_path / "vault")
+
+
+@pytest.fixture
+def commands() -> click.Group:
+    """The command tree."""
+    from onnxfp_cli.main import cli
+
+    return cli
