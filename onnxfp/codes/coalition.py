@@ -16,10 +16,22 @@ from onnxfp.domain import Answered, Codebook, Floats, Reading, Response, Symbols
 @final
 @dataclass(frozen=True)
 class Coalition:
-    """One hypothesis: so many colluders averaged, and so much of the readings' variance comes from the mark."""
+    """One hypothesis: so many colluders, how they combined their copies, and the mark's share of all variance."""
 
     colluders: int
     share: float
+    lean: float = 0.0
+    """0 when they averaged. A coalition that compares its copies can move each weight by the skewness of its values:
+    towards the minority of a hidden symbol (above 0) or away from it (below 0)."""
+
+    def slope(self, deviation: Floats) -> Floats:
+        """Return (positions,) how a reading answers to one colluder's symbol, relative to averaging.
+
+        Of K copies with a share q of ones, the third central moment is proportional to q (1-q) (1-2q); its derivative
+        at the bias p is 1 - 6 p (1-p) = 1 - 3/2 deviation^2. So leaning turns the slope round at some biases only, and
+        symbols of other biases still tell.
+        """
+        return 1 + self.lean * (1 - 1.5 * deviation**2)
 
     def odds(self, readings: Floats, mean: Floats, deviation: Floats, power: float, energy: float) -> Floats:
         """Return (positions,) the log-likelihood of symbol +1 less that of -1.
@@ -31,17 +43,21 @@ class Coalition:
             mean: (positions,) prior mean of the symbol in {-1, +1}.
             deviation: (positions,) prior standard deviation of that symbol.
             power: mean square of all readings.
-            energy: mean square of all deviations.
+            energy: mean square of slope times deviation.
         """
-        gain = np.sqrt(self.share * power / self.colluders / energy)  # of one colluder's symbol
+        if not energy > 0:  # no position would tell anything under this hypothesis
+            return np.zeros_like(readings)
+        gain = self.slope(deviation) * np.sqrt(self.share * power / self.colluders / energy)  # of one colluder's symbol
         noise = (1 - self.share) * power + gain**2 * (self.colluders - 1) * deviation**2
         odds: Floats = 2 * gain * (readings + gain * mean) / noise
         return odds
 
 
-_COLLUDERS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
-_MARK_SHARE = (0.98, 0.85, 0.6, 0.3, 0.1, 0.03)
-GRID = tuple(Coalition(colluders, share) for colluders in _COLLUDERS for share in _MARK_SHARE)
+_AVERAGED = [Coalition(k, share) for k in (1, 2, 4, 8, 16, 32, 64) for share in (0.98, 0.85, 0.6, 0.3, 0.1, 0.03)]
+_LEANED = [
+    Coalition(k, share, lean) for k in (8, 20, 50) for share in (0.85, 0.4, 0.1) for lean in (-20.0, -2.5, 3.0, 20.0)
+]
+GRID = (*_AVERAGED, *_LEANED)
 HYPOTHESES = 1 + len(GRID)  # with S = 0
 
 
@@ -93,9 +109,9 @@ def coalition_scores(values: Floats, mean: Floats, deviation: Floats) -> Floats:
     power = float(np.mean(readings[heard] ** 2)) if heard.any() else 0.0
     if not power > 0:
         return np.zeros((1, len(mean), 2))
-    energy = float(np.mean(deviation**2))
     scores = np.zeros((HYPOTHESES, len(mean), 2))
     for row, hypothesis in enumerate(GRID, start=1):
+        energy = float(np.mean((hypothesis.slope(deviation) * deviation) ** 2))
         scores[row, :, 1] = hypothesis.odds(readings, mean, deviation, power, energy) * heard
     return scores
 

@@ -83,8 +83,9 @@ def _winnings(code: str, colluders: int) -> Iterator[tuple[float, float]]:
     flat_mean, flat_bias = (np.broadcast_to(part, shape).ravel() for part in (mean, bias))
     symbol, weight = np.broadcast_to(own, shape).ravel(), chance.ravel()
     deviation = np.sqrt(1 - flat_mean**2)
-    power, energy = _expected(weight, readings.ravel() ** 2), _expected(weight, deviation**2)
+    power = _expected(weight, readings.ravel() ** 2)
     for hypothesis in GRID:
+        energy = _expected(weight, (hypothesis.slope(deviation) * deviation) ** 2)
         odds = hypothesis.odds(readings.ravel(), flat_mean, deviation, power, energy)
         won = symbol * odds - np.logaddexp(np.log1p(-flat_bias), np.log(flat_bias) + odds)
         average = _expected(weight, won)

@@ -54,8 +54,8 @@ class _Role:
 # The owner's symbols are the same in every copy, so that no comparison of copies shows them: fewer chips overlap, and
 # no coalition has to be provided for by biased symbols.
 _ROLES = {
-    "owner": _Role(share=0.1**0.5, most=512, overlap=4, code="uniform"),
-    "recipient": _Role(share=0.9**0.5, most=8192, overlap=16, code="tardos"),
+    "owner": _Role(share=0.2**0.5, most=512, overlap=4, code="uniform"),
+    "recipient": _Role(share=0.8**0.5, most=8192, overlap=16, code="tardos"),
 }
 
 

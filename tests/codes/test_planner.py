@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnxfp.codes.catalogue import code_named
-from onnxfp.codes.coalition import coalition_scores, symbol_moments
+from onnxfp.codes.coalition import HYPOTHESES, coalition_scores, symbol_moments
 from onnxfp.codes.planner import MANY_RECIPIENTS, reachable_recipients, required_positions
 from onnxfp.domain import Reading
 from onnxfp.errors import UsageError
@@ -52,13 +52,13 @@ def test_a_plain_copy_wins_the_entropy_of_the_code_per_position(code):
     # Without margin (power one half) the length is the goal over the entropy: ln 2, and for the arcsine law just over
     # 2 ln 2 - 1, its value without cut-off.
     entropy = {"uniform": np.log(2), "tardos": 2 * np.log(2) - 1}[code]
-    goal = np.log(1000 / 1e-300) + np.log(61)
+    goal = np.log(1000 / 1e-300) + np.log(HYPOTHESES)
     assert required_positions(1000, 1, 1e-300, code, power=0.5) == pytest.approx(goal / entropy, rel=0.02)
 
 
 @pytest.mark.parametrize("colluders", [10, 30, 90])
 def test_a_large_coalition_wins_about_one_over_twice_the_others_per_position(colluders):
-    goal = np.log(1000 / 1e-300) + np.log(61)
+    goal = np.log(1000 / 1e-300) + np.log(HYPOTHESES)
     expected = goal * 2 * (colluders - 1)
     assert required_positions(1000, colluders, 1e-300, "uniform", power=0.5) == pytest.approx(expected, rel=0.1)
 
