@@ -26,13 +26,13 @@ _WARNING = "Never deliver the reference itself: whoever holds it can wash the ma
 
 @click.command("init")
 @click.option("--passphrase", "protect", is_flag=True, help="Protect the owner key (asked for, or ONNXFP_PASSPHRASE).")
+@format_option
 @click.pass_context
-def init_command(context: click.Context, /, protect: bool) -> None:
+def init_command(context: click.Context, /, protect: bool, form: str) -> None:
     """Create a vault with a new owner key."""
-    from onnxfp.workflows.vault import create_vault
+    from onnxfp.workflows.vault import create_vault, vault_rows
 
-    owner = create_vault(Path(context.obj), passphrase() if protect else None)
-    click.echo(f"created vault {context.obj}, owner key {owner.fingerprint}")
+    show(create_vault(Path(context.obj), passphrase() if protect else None), vault_rows, form)
     say("Keep a backup of owner.key off this machine: without it no copy can ever be traced.")
 
 
@@ -71,7 +71,11 @@ def register_command(
     form: str,
     **options: Any,
 ) -> None:
-    """Record the unmarked reference and commit to its key."""
+    """Record the unmarked reference and commit to its key.
+
+    spread (default) hides every recipient's symbols in all large weights; it is gone when the weights are (distillation,
+    training anew). deepmarks is a published baseline in one layer: its own codes name nobody with a bound.
+    """
     from onnxfp.workflows.fidelity import fidelity_check, load_data
     from onnxfp.workflows.register import Registration, register, registration_rows
 

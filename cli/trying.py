@@ -30,12 +30,14 @@ def ledger_group() -> None:
 
 @ledger_group.command("verify")
 @click.option("--head", help="A head that `issue` printed: it must stand in the chain.")
+@format_option
 @click.pass_context
-def ledger_verify_command(context: click.Context, /, head: str | None) -> None:
+def ledger_verify_command(context: click.Context, /, head: str | None, form: str) -> None:
     """Is the record whole? Finds any altered, missing, inserted or moved row, and with --head a cut tail."""
+    from onnxfp.workflows.vault import check_ledger, ledger_rows
+
     with opened(context) as vault:
-        rows = vault.ledger.verify(head)
-        click.echo(f"whole: {rows} rows, head {vault.ledger.head()}")
+        show(check_ledger(vault, head), ledger_rows, form)
 
 
 @click.command("demo")

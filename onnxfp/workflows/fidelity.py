@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxfp.errors import FidelityError, UsageError
 from onnxfp.suspect.session import Session, open_session
+
+# What numpy and zipfile raise at damaged files.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True)
@@ -29,13 +47,23 @@ def load_data(path: Path) -> Data:
         UsageError: the file is missing, damaged, or has other arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            inputs, labels = arrays["inputs"], arrays.get("labels")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-        raise UsageError(f"{path}: expected an .npz with `inputs` (and `labels`): {problem}") from problem
-    if labels is not None and len(labels) != len(inputs):
-        raise UsageError(f"{path} has {len(inputs)} inputs but {len(labels)} labels")
+        inputs, labels = _arrays(path)
+    except _UNREADABLE as problem:
+        what = str(problem).partition("\n")[0][:200] or type(problem).__name__
+        raise UsageError(f"{path}: expected an .npz with `inputs` (and `labels`): {what}") from problem
+    if not inputs.ndim or not len(inputs):
+        raise UsageError(f"{path} has no inputs; give at least one sample")
+    if labels is not None and labels.shape != (len(inputs),):
+        raise UsageError(f"{path} has {len(inputs)} inputs but labels of shape {labels.shape}; give one label each")
     return Data(inputs, labels)
+
+
+def _arrays(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    with path.open("rb") as file:
+        arrays = np.load(file, allow_pickle=False)
+        if not isinstance(arrays, Mapping):
+            raise ValueError("it is a single array")
+        return arrays["inputs"], arrays.get("labels")
 
 
 def quality(session: Session, data: Data, answers: npt.NDArray[np.int64]) -> float:

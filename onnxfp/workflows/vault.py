@@ -42,7 +42,24 @@ class Vault:
         self.ledger.close()
 
 
-def create_vault(root: Path, passphrase: str | None) -> OwnerKey:
+@dataclass(frozen=True)
+class Created:
+    """A new vault."""
+
+    vault: str
+    owner_key: str
+    """Public fingerprint of the owner key."""
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """A ledger that was found whole."""
+
+    rows: int
+    head: str
+
+
+def create_vault(root: Path, passphrase: str | None) -> Created:
     """Create a vault with a fresh owner key; it appears whole or not at all.
 
     Raises:
@@ -62,7 +79,7 @@ def create_vault(root: Path, passphrase: str | None) -> OwnerKey:
         raise UsageError(f"cannot create the vault {root}: {problem.strerror}") from problem
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return owner
+    return Created(str(root), owner.fingerprint)
 
 
 def open_vault(root: Path, passphrase: Passphrase | None) -> Vault:
@@ -89,3 +106,22 @@ def _check_version(root: Path) -> None:
 
 def _chain_key(owner: OwnerKey) -> bytes:
     return Keystream(owner.secret).derive("ledger").secret
+
+
+def check_ledger(vault: Vault, head: str | None) -> LedgerState:
+    """Prove the ledger whole and, given a head noted earlier, not cut.
+
+    Raises:
+        TamperedError: it is not.
+    """
+    return LedgerState(vault.ledger.verify(head), vault.ledger.head())
+
+
+def vault_rows(created: Created) -> list[tuple[str, str]]:
+    """Return what a person wants to see."""
+    return [("vault", created.vault), ("owner key", created.owner_key)]
+
+
+def ledger_rows(state: LedgerState) -> list[tuple[str, str]]:
+    """Return what a person wants to see."""
+    return [("ledger", f"whole, {state.rows} rows"), ("head", state.head)]
