@@ -60,10 +60,7 @@ def _named(size: int) -> dict[str, dict[str, float]]:
 def _leaned(loaded: Loaded, copies: Weights, rule: Rule, lean: float) -> Weights:
     """Let the coalition work carrier by carrier; the same generator state keeps its choices alike."""
     edges = np.cumsum([0] + [record.size for record in loaded.records])
-    parts = [
-        learn(copies[:, start:stop], rule, lean, np.random.default_rng(1))
-        for start, stop in pairwise(edges)
-    ]
+    parts = [learn(copies[:, start:stop], rule, lean, np.random.default_rng(1)) for start, stop in pairwise(edges)]
     return np.concatenate(parts)
 
 

@@ -73,8 +73,9 @@ def register_command(
 ) -> None:
     """Record the unmarked reference and commit to its key.
 
-    spread (default) hides every recipient's symbols in all large weights; it is gone when the weights are (distillation,
-    training anew). deepmarks is a published baseline in one layer: its own codes name nobody with a bound.
+    spread (default) hides every recipient's symbols in all large weights; it is gone when the weights are
+    (distillation, training anew). deepmarks is a published baseline in one layer: its own codes name nobody with a
+    bound.
     """
     from onnxfp.workflows.fidelity import fidelity_check, load_data
     from onnxfp.workflows.register import Registration, register, registration_rows
