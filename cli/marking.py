@@ -9,6 +9,7 @@ import click
 
 from onnxfp_cli.shared import (
     MODEL,
+    Number,
     alpha_option,
     force_option,
     format_option,
@@ -50,11 +51,15 @@ def inspect_command(model: Path, allow_links: bool, form: str) -> None:
 @click.command("register")
 @click.argument("model", type=MODEL)
 @click.option("--scheme", default="spread", show_default=True, help="How copies are marked: spread or deepmarks.")
-@click.option("--strength", type=float, help="Change of a weight as a share of its carrier's spread.")
+@click.option(
+    "--strength", type=Number(0, 1, min_open=True), help="Change of a weight as a share of its carrier's spread."
+)
 @click.option("--positions", type=int, help="Symbols per copy; default: as many as the model carries.")
 @click.option("--code", help="tardos or uniform; deepmarks also takes bibd7, bibd13, bibd21, bibd31, orthogonal.")
 @click.option("--data", type=MODEL, help="An .npz with inputs (and labels): halve the strength until it keeps them.")
-@click.option("--loss", type=float, default=0.001, show_default=True, help="Accuracy (or agreement) allowed to go.")
+@click.option(
+    "--loss", type=Number(0, 1), default=0.001, show_default=True, help="Accuracy (or agreement) allowed to go."
+)
 @click.option("--no-keep", is_flag=True, help="Record path and digest only; do not copy the model into the vault.")
 @links_option
 @format_option
@@ -93,9 +98,13 @@ def register_command(
 @click.option("--to", "recipient", required=True, help="Who gets this copy.")
 @click.option("-o", "--output", type=MODEL, required=True, help="Where the copy is written.")
 @click.option("--dry-run", is_flag=True, help="Report capacity and expected evidence; write and record nothing.")
-@click.option("--budget", type=float, default=0.25, show_default=True, help="Largest relative change of any carrier.")
+@click.option(
+    "--budget", type=Number(0), default=0.25, show_default=True, help="Largest relative change of any carrier."
+)
 @click.option("--data", type=MODEL, help="An .npz with inputs (and labels) on which fidelity is checked.")
-@click.option("--loss", type=float, default=0.005, show_default=True, help="Accuracy (or agreement) allowed to go.")
+@click.option(
+    "--loss", type=Number(0, 1), default=0.005, show_default=True, help="Accuracy (or agreement) allowed to go."
+)
 @alpha_option
 @force_option
 @links_option

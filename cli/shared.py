@@ -17,6 +17,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 MODEL = click.Path(path_type=Path)
 
+
+class Number(click.FloatRange):
+    """A number in a range; unlike click's own, it takes no NaN, which no comparison would ever refuse later."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if number != number:  # noqa: PLR0124
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 format_option = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
 )
@@ -24,7 +36,7 @@ links_option = click.option("--allow-links", is_flag=True, help="Accept external
 force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
 alpha_option = click.option(
     "--alpha",
-    type=click.FloatRange(0, 0.5, min_open=True),
+    type=Number(0, 0.5, min_open=True),
     default=1e-6,
     show_default=True,
     help="Probability of a false accusation, fixed beforehand.",
