@@ -69,6 +69,9 @@ def _lines(moved: Floats, where: Floats, bins: npt.NDArray[np.int64]) -> Floats:
 
 
 def _clipped(rest: Floats, heard: npt.NDArray[np.bool_], clip: float) -> Floats:
+    if not np.isfinite(clip):
+        return rest
     loud = np.abs(rest[heard & (rest != 0)])
-    deviation = 1.4826 * float(np.median(loud)) if loud.size else 0.0
-    return np.clip(rest, -clip * deviation, clip * deviation) if np.isfinite(clip) else rest
+    middle = loud.size // 2  # asked for one rank alone, `partition` takes a tenth of the time of `median`
+    deviation = 1.4826 * float(np.partition(loud, middle)[middle]) if loud.size else 0.0
+    return np.clip(rest, -clip * deviation, clip * deviation)
