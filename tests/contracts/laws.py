@@ -45,7 +45,7 @@ Weights = Mapping[str, np.ndarray]
 ALPHA = 1e-6
 PROFILE = ModelProfile(
     "00" * 32,
-    (Carrier("first", (16, 128), "float", "Gemm", 0.5), Carrier("second", (32, 40), "float", "Gemm", 2.0)),
+    (Carrier("first", (16, 128), "float", "Gemm", 0.5), Carrier("second", (16, 48), "float", "Gemm", 2.0)),
 )
 INNOCENTS = tuple(f"innocent {number}" for number in range(1000))
 FRESH_KEYS = 2000
