@@ -8,7 +8,7 @@ Departs: each bit is multiplied by a keyed sign (`columns` says why); `signs` ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import final
@@ -16,24 +16,22 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from onnxfp.codes.columns import draw_column, draw_signs, fair_codebook, refuse_taken_column, signed_words
-from onnxfp.domain import Codebook, Floats, Symbols
-from onnxfp.keys.keystream import Keystream
+from onnxfp.codes.columns import ColumnCode
+from onnxfp.domain import Symbols
 
 
 @final
 @dataclass(frozen=True)
-class Bibd:
+class Bibd(ColumnCode):
     """The (points, k, 1) design whose blocks are the shifts of one perfect difference set of k residues."""
 
     points: int
     """Residues modulo this number: as many positions and as many words."""
     block: tuple[int, ...]
     """The difference set: every residue but 0 is the difference of exactly one ordered pair."""
-    independent: bool = False
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """Name on the command line, such as ``bibd31``."""
         return f"bibd{self.points}"
 
@@ -48,29 +46,6 @@ class Bibd:
         for shift in range(self.points):
             words[shift, [(point + shift) % self.points for point in self.block]] = 0
         return words
-
-    def codebook(self, keystream: Keystream, positions: int) -> Codebook:
-        """One half everywhere, by the signs; the number of positions must be that of the points."""
-        del keystream
-        return fair_codebook(self.name, self.points, positions)
-
-    def words(self, keystream: Keystream, codebook: Codebook, recipients: Sequence[str]) -> Symbols:
-        """Signed words; recipients in the same column have the same word."""
-        columns = [self.column(keystream, name) for name in recipients]
-        return signed_words(self.table(), columns, self.signs(keystream, codebook.positions))
-
-    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
-        """Refuse a recipient whose column is taken."""
-        taken = {self.column(keystream, other): other for other in others}
-        refuse_taken_column(name, self.column(keystream, name), taken, self.name)
-
-    def column(self, keystream: Keystream, name: str) -> int:
-        """Return the column that a recipient gets, keyed by the name; issue no copy on a column that is taken."""
-        return draw_column(keystream, name, self.points)
-
-    def signs(self, keystream: Keystream, positions: int) -> Floats:
-        """Return the (positions,) keyed signs -1 and +1 by which code symbols -1 and +1 were multiplied."""
-        return draw_signs(keystream, positions)
 
 
 BIBD7 = Bibd(7, (0, 1, 3))

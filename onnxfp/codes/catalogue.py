@@ -9,10 +9,7 @@ from onnxfp.codes.tardos import Tardos
 from onnxfp.codes.uniform import Uniform
 from onnxfp.errors import UsageError
 
-ColumnCode = Bibd | Orthogonal
-"""The codes with a fixed table of words, of which a recipient gets one column."""
-
-COLUMN_CODES: dict[str, ColumnCode] = {code.name: code for code in (BIBD7, BIBD13, BIBD21, BIBD31, Orthogonal())}
+COLUMN_CODES: dict[str, Bibd | Orthogonal] = {code.name: code for code in (BIBD7, BIBD13, BIBD21, BIBD31, Orthogonal())}
 CATALOGUE: dict[str, Code] = {"uniform": Uniform(), "tardos": Tardos(), **COLUMN_CODES}
 
 

@@ -9,25 +9,22 @@ is multiplied by a keyed sign (`columns` says why); `signs` takes it off for the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from onnxfp.codes.columns import draw_column, draw_signs, fair_codebook, refuse_taken_column, signed_words
-from onnxfp.domain import Codebook, Floats, Symbols
-from onnxfp.keys.keystream import Keystream
+from onnxfp.codes.columns import ColumnCode
+from onnxfp.domain import Symbols
 
 
 @final
 @dataclass(frozen=True)
-class Orthogonal:
+class Orthogonal(ColumnCode):
     """`points` words of `points` symbols, any two of which agree in exactly half of them; a power of two."""
 
     points: int = 32
     name: str = "orthogonal"
-    independent: bool = False
 
     def table(self) -> Symbols:
         """Return (columns, positions): bit i of word j is 1 where i and j have an even number of ones in common."""
@@ -35,26 +32,3 @@ class Orthogonal:
         while len(table) < self.points:
             table = np.block([[table, table], [table, 1 - table]])
         return table
-
-    def codebook(self, keystream: Keystream, positions: int) -> Codebook:
-        """One half everywhere, by the signs; the number of positions must be that of the points."""
-        del keystream
-        return fair_codebook(self.name, self.points, positions)
-
-    def words(self, keystream: Keystream, codebook: Codebook, recipients: Sequence[str]) -> Symbols:
-        """Signed words; recipients in the same column have the same word."""
-        columns = [self.column(keystream, name) for name in recipients]
-        return signed_words(self.table(), columns, self.signs(keystream, codebook.positions))
-
-    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
-        """Refuse a recipient whose column is taken."""
-        taken = {self.column(keystream, other): other for other in others}
-        refuse_taken_column(name, self.column(keystream, name), taken, self.name)
-
-    def column(self, keystream: Keystream, name: str) -> int:
-        """Return the column that a recipient gets, keyed by the name; issue no copy on a column that is taken."""
-        return draw_column(keystream, name, self.points)
-
-    def signs(self, keystream: Keystream, positions: int) -> Floats:
-        """Return the (positions,) keyed signs -1 and +1 by which code symbols -1 and +1 were multiplied."""
-        return draw_signs(keystream, positions)

@@ -16,7 +16,7 @@ Notation: v positions, M averaged weights, b the coefficients, c the code bits, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, assert_never, final
 
 import numpy as np
@@ -46,7 +46,7 @@ from onnxfp.domain import (
 from onnxfp.errors import CapacityError, UsageError
 from onnxfp.keys.keystream import Keystream
 from onnxfp.projections.gaussian import Gaussian, averaged_size
-from onnxfp.schemes.interface import Samples, Scheme
+from onnxfp.schemes.interface import Samples, Scheme, options_of
 
 NO_BOUND = (
     "The published decoder gives no bound on false accusations: shrunken or noisy weights, or more colluders than the "
@@ -108,10 +108,7 @@ class DeepMarks(Scheme[DeepMarksKey]):
 
     def options(self, values: Mapping[str, Any]) -> DeepMarksOptions:
         """Return options from plain values."""
-        known = {field.name for field in fields(DeepMarksOptions)}
-        if unknown := sorted(set(values) - known):
-            raise UsageError(f"deepmarks takes no option {unknown[0]!r}; it takes {', '.join(sorted(known))}")
-        options = DeepMarksOptions(**values)
+        options = options_of(self.name, DeepMarksOptions, values)
         if options.role not in _ROLES or options.scale not in _SCALES:
             raise UsageError(
                 f"a role is one of {', '.join(_ROLES)}, a scale one of {', '.join(_SCALES)}, "

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import fields
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxfp.codes.interface import Code
 from onnxfp.domain import Access, Claim, Constraint, ModelProfile, Probe, PublicClaim, Reading, Response
+from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
 
 Samples = Mapping[str, npt.NDArray[np.generic]]
@@ -34,6 +36,21 @@ class SchemeKey(Protocol):
 
 
 Key = TypeVar("Key", bound=SchemeKey)
+
+
+Options = TypeVar("Options")
+
+
+def options_of(scheme: str, kind: type[Options], values: Mapping[str, Any]) -> Options:
+    """Return a scheme's options, a frozen dataclass with defaults, from plain values.
+
+    Raises:
+        UsageError: a name that the scheme does not take.
+    """
+    known = {field.name for field in fields(cast("Any", kind))}
+    if unknown := sorted(set(values) - known):
+        raise UsageError(f"{scheme} takes no option {unknown[0]!r}; it takes {', '.join(sorted(known))}")
+    return kind(**values)
 
 
 class Scheme(ABC, Generic[Key]):

@@ -10,7 +10,7 @@ Limits: dies when the weights do (distillation, training anew); whoever holds th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, final
 
 from onnxfp.codes.catalogue import code_named
@@ -32,7 +32,7 @@ from onnxfp.keys.keystream import Keystream
 from onnxfp.projections.centring import Layout
 from onnxfp.projections.chips import Chips
 from onnxfp.projections.segments import pick_segments
-from onnxfp.schemes.interface import Samples, Scheme
+from onnxfp.schemes.interface import Samples, Scheme, options_of
 
 _WEIGHTS_PER_POSITION = 12  # fewer than this and chips disturb one another more than they carry
 _CLIP = 4.0
@@ -107,10 +107,7 @@ class Spread(Scheme[SpreadKey]):
 
     def options(self, values: Mapping[str, Any]) -> SpreadOptions:
         """Return options from plain values."""
-        known = {field.name for field in fields(SpreadOptions)}
-        if unknown := sorted(set(values) - known):
-            raise UsageError(f"spread takes no option {unknown[0]!r}; it takes {', '.join(sorted(known))}")
-        options = SpreadOptions(**values)
+        options = options_of(self.name, SpreadOptions, values)
         if options.role not in _ROLES:
             raise UsageError(f"a role is one of {', '.join(_ROLES)}, not {options.role!r}")
         if options.positions and not (options.positions.bit_count() == 1 and 64 <= options.positions <= 1 << 17):

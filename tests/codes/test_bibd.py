@@ -7,7 +7,7 @@ import pytest
 
 from onnxfp.codes.bibd import BIBD7, BIBD13, BIBD21, BIBD31, and_coalition, covering
 from onnxfp.codes.catalogue import code_named
-from onnxfp.codes.columns import refuse_taken_column, unsigned
+from onnxfp.codes.columns import unsigned
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
 
@@ -111,7 +111,12 @@ def test_another_number_of_positions_is_refused():
 
 
 def test_a_taken_column_is_refused_by_the_names_of_both():
-    refuse_taken_column("Acme Corp", 3, {3: "Acme Corp", 4: "Beta GmbH"}, "bibd31")
-    refuse_taken_column("Acme Corp", 5, {3: "Gamma", 4: "Beta GmbH"}, "bibd31")
-    with pytest.raises(UsageError, match="gives 'Acme Corp' the word that 'Beta GmbH' has already"):
-        refuse_taken_column("Acme Corp", 4, {3: "Gamma", 4: "Beta GmbH"}, "bibd31")
+    code = code_named("bibd31")
+    names = [f"recipient {number}" for number in range(64)]
+    columns = [code.column(KEY, name) for name in names]
+    twin = next(number for number, column in enumerate(columns) if column in columns[:number])
+    first = columns.index(columns[twin])
+    code.refuse_shared_word(KEY, names[first], names[:first])
+    code.refuse_shared_word(KEY, names[first], names[: first + 1])  # its own column
+    with pytest.raises(UsageError, match=f"gives '{names[twin]}' the word that '{names[first]}' has already"):
+        code.refuse_shared_word(KEY, names[twin], names[: first + 1])
