@@ -16,7 +16,7 @@ Notation: v positions, M averaged weights, b the coefficients, c the code bits, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never, final
 
 import numpy as np
@@ -139,6 +139,10 @@ class DeepMarks(Scheme[DeepMarksKey]):
         segments = (Segment(carrier.name, 0, carrier.size, carrier.spread),)
         threshold = options.tau if options.scale == "coefficient" else 2 * options.tau - 1
         return DeepMarksKey(segments, projection, options.strength, code, threshold)
+
+    def settled(self, options: DeepMarksOptions, key: DeepMarksKey) -> DeepMarksOptions:
+        """Return the options with the carrier and the number of positions that were chosen."""
+        return replace(options, positions=key.positions, carrier=key.segments[0].carrier)
 
     def plan(self, claim: Claim[DeepMarksKey]) -> tuple[WeightTarget, ...]:
         """One blind target: the coefficients shall be the symbols (centred by the prior if that is biased)."""

@@ -79,6 +79,15 @@ class Scheme(ABC, Generic[Key]):
         """
 
     @abstractmethod
+    def settled(self, options: Any, key: Key) -> Any:
+        """Return the options with nothing left open: they draw this key again whatever a later release's defaults are.
+
+        Args:
+            options: with which the key was drawn.
+            key: what was drawn.
+        """
+
+    @abstractmethod
     def plan(self, claim: Claim[Key]) -> tuple[Constraint, ...]:
         """Return what embedding must make true; () for a passive scheme."""
 

@@ -10,7 +10,7 @@ Limits: dies when the weights do (distillation, training anew); whoever holds th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from onnxfp.codes.catalogue import code_named
@@ -135,6 +135,16 @@ class Spread(Scheme[SpreadKey]):
         )
         strength = options.strength or min(0.05, max(0.01, (_ENERGY / size) ** 0.5))
         return SpreadKey(segments, chips, strength, role.share, code_named(options.code or role.code))
+
+    def settled(self, options: SpreadOptions, key: SpreadKey) -> SpreadOptions:
+        """Return the options with the number of positions, strength, overlap and code that were chosen."""
+        return replace(
+            options,
+            positions=key.positions,
+            strength=key.strength,
+            overlap=key.chips.overlap,
+            code=key.code.name,
+        )
 
     def plan(self, claim: Claim[SpreadKey]) -> tuple[WeightTarget, ...]:
         """One target: each position's symbol, centred by its prior so that no strength is spent on what all share."""

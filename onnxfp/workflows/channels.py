@@ -7,7 +7,7 @@ is stands in the ledger; its secrets are drawn anew from the owner's key wheneve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from onnxfp.domain import Carrier, Claim, ModelProfile, PublicClaim, Symbols
@@ -44,6 +44,12 @@ class DrawnChannel:
     scheme: Scheme[Any]
     public: PublicClaim[Any]
     secret: Keystream
+
+    @property
+    def settled(self) -> Channel:
+        """The channel as the ledger keeps it: nothing in it depends on a release's defaults."""
+        options = self.scheme.settled(self.scheme.options(self.channel.options), self.public.key)
+        return Channel(self.channel.role, self.channel.scheme, asdict(options))
 
     def words(self, names: Sequence[str]) -> Symbols:
         """Return the words of some names (recipients, positions)."""

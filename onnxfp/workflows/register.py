@@ -73,10 +73,10 @@ def register(vault: Vault, request: Registration, fidelity: Fidelity | None = No
             )
         profile = ModelProfile(cached_digest(artifact, vault.root / "digests.json"), found)
         key = vault.reference_key(profile.digest)
-        channels, drawn = _drawn(request, profile, key)
+        drawn = _drawn(request, profile, key)
         if fidelity is not None:
-            channels, drawn = _gentle(request, profile, key, artifact, fidelity)
-        payload = payload_of(profile, channels, sketch(artifact, found))
+            drawn = _gentle(request, profile, key, artifact, fidelity)
+        payload = payload_of(profile, [channel.settled for channel in drawn], sketch(artifact, found))
         entry = ReferenceEntry(
             profile.digest,
             profile.digest,
@@ -92,27 +92,23 @@ def register(vault: Vault, request: Registration, fidelity: Fidelity | None = No
     return _registered(vault, recorded, drawn)
 
 
-def _drawn(
-    request: Registration, profile: ModelProfile, key: Keystream
-) -> tuple[tuple[Channel, ...], list[DrawnChannel]]:
-    channels = _channels(request)
-    return channels, [draw(channel, profile, key) for channel in channels]
+def _drawn(request: Registration, profile: ModelProfile, key: Keystream) -> list[DrawnChannel]:
+    return [draw(channel, profile, key) for channel in _channels(request)]
 
 
 def _gentle(
     request: Registration, profile: ModelProfile, key: Keystream, artifact: Artifact, fidelity: Fidelity
-) -> tuple[tuple[Channel, ...], list[DrawnChannel]]:
+) -> list[DrawnChannel]:
     """Halve the strength until a trial copy passes; copies differ in their words only, so one stands for all."""
-    strength = _drawn(request, profile, key)[1][0].public.key.strength
+    strength = _drawn(request, profile, key)[0].public.key.strength
     for _ in range(_HALVINGS + 1):
-        gentler = replace(request, options={**request.options, "strength": strength})
-        channels, drawn = _drawn(gentler, profile, key)
+        drawn = _drawn(replace(request, options={**request.options, "strength": strength}), profile, key)
         try:
             try_copy(artifact, marked(drawn, "a trial copy", artifact, budget=1.0), fidelity)
         except FidelityError as problem:
             refusal, strength = problem, strength / 2
         else:
-            return channels, drawn
+            return drawn
     raise FidelityError(f"no strength down to {2 * strength:.2g} keeps the model good enough: {refusal}")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -185,6 +186,18 @@ def another_label_gives_another_word(case: Case, bench: Bench) -> None:
     root = key_number(1)
     words = {case.drawn(root.derive(label)).claim("Acme").codeword.tobytes() for label in ("a", "b", "c")}
     assert len(words) == 3
+
+
+def settled_options_leave_nothing_to_defaults(case: Case, bench: Bench) -> None:
+    """What the ledger keeps draws the same key, and says of each value what a release might otherwise choose anew."""
+    scheme, options = case.scheme, case.scheme.options(case.options)
+    key = case.key(key_number(1))
+    kept = json.loads(json.dumps(asdict(scheme.settled(options, key))))
+    again = scheme.keygen(PROFILE, {}, scheme.options(kept), key_number(1))
+    assert dump(again) == dump(key)
+    assert dump(scheme.settled(scheme.options(kept), again)) == dump(scheme.options(kept))
+    assert set(kept) == {field.name for field in fields(options)}
+    assert [name for name, value in kept.items() if not value] == [], "this was left for a release to choose"
 
 
 # --- what a scheme may touch and see ----------------------------------------------------------------------------------
@@ -384,6 +397,7 @@ LAWS: dict[str, Callable[[Case, Bench], None]] = {
         the_same_seed_gives_the_same_key,
         another_label_gives_another_key,
         another_label_gives_another_word,
+        settled_options_leave_nothing_to_defaults,
         nothing_that_is_handed_in_changes,
         the_declared_access_is_that_of_the_probes,
         words_differ_between_recipients_where_it_is_said_so,

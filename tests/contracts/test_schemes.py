@@ -68,6 +68,9 @@ class Tampered(Scheme[Any]):
     def keygen(self, *arguments):
         return self._step("keygen", *arguments)
 
+    def settled(self, options, key):
+        return self._step("settled", options, key)
+
     def plan(self, claim):
         return self._step("plan", claim)
 
@@ -213,6 +216,11 @@ BROKEN = (
     ("the_same_seed_gives_the_same_key", tampered(keygen=random_keygen)),
     ("another_label_gives_another_key", tampered(keygen=deaf_keygen)),
     ("another_label_gives_another_word", with_code(Fixed)),
+    ("settled_options_leave_nothing_to_defaults", tampered(settled=lambda options, key: options)),
+    (
+        "settled_options_leave_nothing_to_defaults",
+        tampered(settled=lambda options, key: replace(options, strength=0.07)),
+    ),
     ("nothing_that_is_handed_in_changes", tampered(read=scribbling_read)),
     ("nothing_that_is_handed_in_changes", tampered(plan=scribbling_plan)),
     ("the_declared_access_is_that_of_the_probes", Case(Tampered(SOUND, access=Access.SCORES), {})),
