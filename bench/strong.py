@@ -24,11 +24,18 @@ from tests.attacks import strong_form
 
 CROWDS = (8, 12, 16, 20, 30)
 LEANS = (1.0, 2.0, 4.0, 8.0)
+CALIBRATED = (("strength", 0.16),)
 
 
 def measure() -> dict[str, Any]:
     """Measure everything that is not kept yet."""
-    named = {str(size): kept(f"strong-{size}", lambda size=size: _named(size)) for size in CROWDS}
+    named = {
+        str(size): {
+            **kept(f"strong-{size}", lambda size=size: _named(size)),
+            **kept(f"strong-noise-{size}", lambda size=size: _noisy(size)),
+        }
+        for size in CROWDS
+    }
     learnt = {
         f"{overlap} chips to a weight, {copies} copies": kept(
             f"strong-learnt-{overlap}-{copies}", lambda overlap=overlap, copies=copies: _learnt(overlap, copies)
@@ -36,25 +43,43 @@ def measure() -> dict[str, Any]:
         for overlap in (1, 16)
         for copies in (8, 30)
     }
-    return {"named": named, "learnt": learnt}
+    strong = {str(size): kept(f"strong-calibrated-{size}", lambda size=size: _calibrated(size)) for size in (16, 30)}
+    return {"named": named, "learnt": learnt, "calibrated": strong}
 
 
-def _named(size: int) -> dict[str, dict[str, float]]:
-    marked = Marked(Loaded.of(fashion_cnn(0)), fresh_key(0))
+def _calibrated(size: int) -> dict[str, dict[str, float]]:
+    """The same against a mark as strong as the model's accuracy allows: what `register --data` finds for this model."""
+    return {**_named(size, CALIBRATED), **_noisy(size, CALIBRATED)}
+
+
+def _named(size: int, options: tuple[tuple[str, float], ...] = ()) -> dict[str, dict[str, float]]:
+    marked = Marked(Loaded.of(fashion_cnn(0)), fresh_key(0), options=options)
     copies = np.stack([marked.copy(name) for name in NAMES[:size]])
     suspects = {
         f"{rule.value}, lean {lean:g}": (rule, lean) for lean in LEANS for rule in (Rule.MINORITY, Rule.MAJORITY)
     }
-    found = {}
-    for title, (rule, lean) in {"pick per learnt chip": (Rule.PICK, 1.0), **suspects}.items():
-        suspect = _leaned(marked.loaded, copies, rule, lean)
-        scores = marked.log10_e(suspect, NAMES[: size + INNOCENTS])
-        found[title] = {
-            "named": int(np.sum(scores[:size] >= THRESHOLD)),
-            "innocent": float(scores[size:].max()),
-            "accuracy": _accuracy(marked.loaded, suspect),
-        }
-    return found
+    suspects = {"pick per learnt chip": (Rule.PICK, 1.0), **suspects}
+    return {
+        title: _judged(marked, _leaned(marked.loaded, copies, rule, lean), size)
+        for title, (rule, lean) in suspects.items()
+    }
+
+
+def _noisy(size: int, options: tuple[tuple[str, float], ...] = ()) -> dict[str, dict[str, float]]:
+    """The same without any learning: the average, and plain noise of as many marks."""
+    marked = Marked(Loaded.of(fashion_cnn(0)), fresh_key(0), options=options)
+    average = np.mean([marked.copy(name) for name in NAMES[:size]], axis=0, dtype=np.float64).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal(average.size, dtype=np.float32) * marked.amplitude
+    return {f"average + noise of {lean:g} marks": _judged(marked, average + lean * noise, size) for lean in LEANS}
+
+
+def _judged(marked: Marked, suspect: Weights, size: int) -> dict[str, float]:
+    scores = marked.log10_e(suspect.astype(np.float32), NAMES[: size + INNOCENTS])
+    return {
+        "named": int(np.sum(scores[:size] >= THRESHOLD)),
+        "innocent": float(scores[size:].max()),
+        "accuracy": _accuracy(marked.loaded, suspect.astype(np.float32)),
+    }
 
 
 def _leaned(loaded: Loaded, copies: Weights, rule: Rule, lean: float) -> Weights:
@@ -100,9 +125,21 @@ def table() -> str:
     learnt = [
         (way, *(f"{column[way]:.3f}" if way in column else "" for column in found["learnt"].values())) for way in ways
     ]
+    strong = [
+        (
+            attack,
+            *(
+                f"{crowd[attack]['named']}/{size}, {crowd[attack]['accuracy']:.2%}"
+                for size, crowd in found["calibrated"].items()
+            ),
+        )
+        for attack in attacks
+    ]
     return "\n\n".join(
         (
             markdown(header, rows),
+            "The same against strength 0.16, which `register --data` finds for this model:",
+            markdown(("attack", *(f"named of {size}, accuracy left" for size in found["calibrated"])), strong),
             "What the coalition learns; two weights share a chip, AUC unless said otherwise, 0.5 is chance:",
             markdown(("way of looking", *found["learnt"]), learnt),
         )

@@ -56,7 +56,7 @@ def inspect_command(model: Path, allow_links: bool, form: str) -> None:
 )
 @click.option("--positions", type=int, help="Symbols per copy; default: as many as the model carries.")
 @click.option("--code", help="tardos or uniform; deepmarks also takes bibd7, bibd13, bibd21, bibd31, orthogonal.")
-@click.option("--data", type=MODEL, help="An .npz with inputs (and labels): halve the strength until it keeps them.")
+@click.option("--data", type=MODEL, help="An .npz with inputs (and labels): mark as strongly as they allow.")
 @click.option(
     "--loss", type=Number(0, 1), default=0.001, show_default=True, help="Accuracy (or agreement) allowed to go."
 )

@@ -18,7 +18,8 @@ from onnxfp.workflows.marked import Fidelity, marked, try_copy
 from onnxfp.workflows.reference import commitment_of, payload_of
 from onnxfp.workflows.vault import Vault
 
-_HALVINGS = 6  # of the strength, before a model counts as too delicate
+_STRONGEST = 0.16  # of a carrier's spread: where the search for a strength begins when there are data to judge it by
+_HALVINGS = 8  # of the strength, before a model counts as too delicate
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ def register(vault: Vault, request: Registration, fidelity: Fidelity | None = No
     Args:
         vault: the owner's vault.
         request: what is asked.
-        fidelity: tried on a private copy; the strength is halved until a copy passes.
+        fidelity: tried on a private copy; the strength is halved, from the one asked for or 0.16, until one passes.
 
     Raises:
-        FidelityError: no strength down to a 64th keeps the model good enough.
+        FidelityError: no strength that was tried keeps the model good enough.
         CapacityError: the model cannot carry a mark.
         UsageError: the model is registered with other options, or an option is unknown.
         ArtifactError: the file is not a model that can be read.
@@ -99,8 +100,8 @@ def _drawn(request: Registration, profile: ModelProfile, key: Keystream) -> list
 def _gentle(
     request: Registration, profile: ModelProfile, key: Keystream, artifact: Artifact, fidelity: Fidelity
 ) -> list[DrawnChannel]:
-    """Halve the strength until a trial copy passes; copies differ in their words only, so one stands for all."""
-    strength = _drawn(request, profile, key)[0].public.key.strength
+    """Find the strongest mark that keeps the model good enough, by halving; one copy's words stand for all."""
+    strength = float(request.options.get("strength", _STRONGEST))
     for _ in range(_HALVINGS + 1):
         drawn = _drawn(replace(request, options={**request.options, "strength": strength}), profile, key)
         try:
