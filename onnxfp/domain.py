@@ -298,7 +298,7 @@ class Verdict:
     unread: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
     committed_at: str = ""
-    """When the earliest claim that could be read was laid down, UTC, ISO 8601."""
+    """When the last of the claims that were read had been laid down, UTC, ISO 8601; empty when none was read."""
 
     @property
     def log10_e(self) -> float | None:

@@ -41,31 +41,25 @@ def residual(suspect: Weights, reference: Weights, unit: Unit, clip: float) -> W
     heard = np.isfinite(suspect) & (reference != 0)
     where = np.where(heard, reference, 0).astype(np.float64) / unit.spread
     moved = np.where(heard, suspect, 0).astype(np.float64) / unit.spread
-    moved -= where * _gain(moved, where)
     bins = np.clip((where + _RANGE) * _BINS_PER_SPREAD, 0, _BINS - 1).astype(np.int64)
     bins[~heard] = _BINS  # a bin of their own, thrown away below
-    rest = _clipped(moved - _lines(moved, where, bins), heard, clip)
-    noise = np.bincount(bins, rest * rest, _BINS + 1) / np.maximum(np.bincount(bins, minlength=_BINS + 1), 1)
+    count = np.maximum(np.bincount(bins, minlength=_BINS + 1), 1).astype(np.float64)
+    rest = _clipped(_off_lines(moved, where, bins, count), heard, clip)
+    noise = np.bincount(bins, rest * rest, _BINS + 1) / count
     floor = max((unit.amplitude / 4) ** 2, 0.1 * float(np.mean(rest[heard] ** 2)) if heard.any() else 1.0)
     rest *= (unit.amplitude / np.maximum(noise, floor))[bins]  # the matched filter of a mark of that amplitude
     rest[~heard] = 0
     return rest.astype(np.float32)
 
 
-def _gain(moved: Floats, where: Floats) -> float:
-    """Return the scale of the suspect against the reference, by least squares."""
-    power = float(np.sum(where * where))
-    return float(np.sum(moved * where)) / power if power > 0 else 1.0
-
-
-def _lines(moved: Floats, where: Floats, bins: npt.NDArray[np.int64]) -> Floats:
-    """Fit a line in every bin; return the fitted values."""
-    count = np.maximum(np.bincount(bins, minlength=_BINS + 1), 1).astype(np.float64)
-    mean_x, mean_y = (np.bincount(bins, value, _BINS + 1) / count for value in (where, moved))
-    x, y = where - mean_x[bins], moved - mean_y[bins]
+def _off_lines(moved: Floats, where: Floats, bins: npt.NDArray[np.int64], count: Floats) -> Floats:
+    """Fit a line in every bin, which takes a scale of the whole carrier along; return what is off the lines."""
+    x, y = (value - (np.bincount(bins, value, _BINS + 1) / count)[bins] for value in (where, moved))
     power = np.bincount(bins, x * x, _BINS + 1)
     slope = np.bincount(bins, x * y, _BINS + 1) / np.where(power > 0, power, 1.0)
-    return mean_y[bins] + slope[bins] * x
+    x *= slope[bins]
+    y -= x
+    return y
 
 
 def _clipped(rest: Floats, heard: npt.NDArray[np.bool_], clip: float) -> Floats:

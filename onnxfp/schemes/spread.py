@@ -36,7 +36,7 @@ from onnxfp.schemes.interface import Samples, Scheme, options_of
 
 _WEIGHTS_PER_POSITION = 12  # fewer than this and chips disturb one another more than they carry
 _CLIP = 4.0
-_ENERGY = 100.0  # sum of squared changes, in spreads: noise of one spread then leaves about 50 nats of evidence
+_ENERGY = 1200.0  # of a mark: weights times carriers times squared strength
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class SpreadOptions:
     """Number of positions; 0 for as many as the model carries, up to 8192 (512 for the owner)."""
     strength: float = 0.0
     """Root-mean-square change of a weight by owner and recipient together, in units of its carrier's spread; 0 for
-    sqrt(100/weights), between 0.01 and 0.05, which carries about the same evidence in every model."""
+    sqrt(1200 / (weights * carriers)), between 0.005 and 0.05: the more layers a model has, the less each may move."""
     overlap: int = 0
     """Chips to which a weight belongs; 0 for 16 (4 for the owner)."""
     max_weights: int = 1 << 21
@@ -133,7 +133,7 @@ class Spread(Scheme[SpreadKey]):
         chips = Chips(
             keystream.derive("chips", options.role), Layout.of(segments), positions, options.overlap or role.overlap
         )
-        strength = options.strength or min(0.05, max(0.01, (_ENERGY / size) ** 0.5))
+        strength = options.strength or _default_strength(segments)
         return SpreadKey(segments, chips, strength, role.share, code_named(options.code or role.code))
 
     def settled(self, options: SpreadOptions, key: SpreadKey) -> SpreadOptions:
@@ -160,6 +160,17 @@ class Spread(Scheme[SpreadKey]):
     def read(self, public: PublicClaim[SpreadKey], responses: Sequence[Response]) -> Reading:
         """Gaussian log-likelihoods over a grid of coalition sizes and shares of the mark in what was read."""
         return coalition_reading(public.codebook, responses[0])
+
+
+def _default_strength(segments: Sequence[Segment]) -> float:
+    """Return what carries about the same evidence in every model, under noise that the model can bear.
+
+    Evidence grows with weights times squared strength. Disturbances add up over layers, the mark's and an attacker's
+    noise alike, so a deep model can afford, and needs, a weaker mark.
+    """
+    weights = sum(segment.size for segment in segments)
+    carriers = len({segment.carrier for segment in segments})
+    return float(min(0.05, max(0.005, (_ENERGY / (weights * carriers)) ** 0.5)))
 
 
 def _power_of_two_below(number: int) -> int:

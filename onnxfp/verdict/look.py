@@ -24,6 +24,8 @@ class Look:
     independent: bool
     """Whether words are independent between recipients; only then may a trace weigh them."""
     reading: Reading
+    committed_at: str = ""
+    """When the claim was laid down, UTC, ISO 8601."""
 
     def bet(self) -> Bet | None:
         """Prepare the weighing of words; None if nothing was read, which is an e-value of 0 for every word."""
@@ -52,6 +54,11 @@ def decided(looks: Sequence[Look], *, supported: bool) -> tuple[Decision, str]:
         return Decision.NOT_SUPPORTED, ""
     what = "; ".join(unread(looks)) or "nothing is registered that this suspect could be held against"
     return Decision.INCONCLUSIVE, f"{coverage:.0%} of the marked weights could be read: {what}"
+
+
+def committed_at(looks: Sequence[Look]) -> str:
+    """Return when the last of the claims that were read had been laid down: all of them stood by then."""
+    return max((look.committed_at for look in looks if look.reading.coverage > 0), default="")
 
 
 def unread(looks: Sequence[Look]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 from onnxfp.domain import Evidence, Verdict
-from onnxfp.verdict.look import Look, decided, transforms, unread, weigh
+from onnxfp.verdict.look import Look, committed_at, decided, transforms, unread, weigh
 
 BLOCK = 256  # recipients weighed at a time: memory stays flat in their number
 _SHOWN = 5  # strongest of those not accused that a verdict keeps
@@ -59,6 +59,7 @@ def trace(
         reason=reason,
         unread=unread(looks),
         transforms=transforms(looks),
+        committed_at=committed_at(looks),
     )
 
 

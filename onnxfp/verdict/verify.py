@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxfp.domain import Evidence, Verdict
-from onnxfp.verdict.look import Look, decided, transforms, unread, weigh
+from onnxfp.verdict.look import Look, committed_at, decided, transforms, unread, weigh
 
 OWNER = "owner"  # the name under which the owner's own word is drawn
 
@@ -45,4 +45,5 @@ def verify(looks: Sequence[Look], alpha: float) -> Verdict:
         reason=reason,
         unread=unread(looks),
         transforms=transforms(looks),
+        committed_at=committed_at(looks),
     )

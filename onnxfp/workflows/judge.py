@@ -46,7 +46,7 @@ def verify_file(vault: Vault, question: Question, progress: Progress) -> Verdict
         references = registered_references(vault)
         alpha = _log_look(vault, question, suspect, ["verify", len(references)])
         looks = _looks(vault, references, OWNER, suspect, progress)
-    return _dated(verify(looks, alpha), references, looks)
+    return verify(looks, alpha)
 
 
 def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
@@ -61,7 +61,7 @@ def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
     verdict = trace(namable, recipients, len(recipients), alpha, lambda done: progress(f"weighed {done} recipients"))
     if looks and not namable:
         verdict = replace(verdict, reason=f"{NO_BOUND}; `onnxfp trace --paper` decodes them as published")
-    return _dated(verdict, references, namable)
+    return verdict
 
 
 def read_channels(channels: tuple[DrawnChannel, ...], suspect: OpenedWeights | Unanswered) -> tuple[Look, ...]:
@@ -99,7 +99,8 @@ def _looks(
                 if rank < _READ_AT_MOST
                 else _passed_over(reference)
             )
-            looks.extend(read_channels(reference.drawn(vault, role), opened))
+            read = read_channels(reference.drawn(vault, role), opened)
+            looks.extend(replace(look, committed_at=reference.registered_at) for look in read)
     return tuple(looks)
 
 
@@ -129,8 +130,3 @@ def _log_look(vault: Vault, question: Question, suspect: Artifact, asked: list[o
     digest = cached_digest(suspect, vault.root / "digests.json")
     settings = json.dumps([*asked, question.alpha])
     return math.ldexp(question.alpha, -vault.ledger.record_look(digest, settings, question.at))
-
-
-def _dated(verdict: Verdict, references: tuple[Reference, ...], looks: tuple[Look, ...]) -> Verdict:
-    dates = [reference.registered_at for reference in references]
-    return replace(verdict, committed_at=min(dates)) if dates and looks else verdict
