@@ -16,6 +16,7 @@ from onnxfp.domain import Floats, Weights
 
 _BINS_PER_SPREAD = 8
 _RANGE = 4  # spreads either side of zero; the outermost bins take the rest
+_UNRELATED = 1e-4  # a smaller scale than this is chance
 _BINS = 2 * _RANGE * _BINS_PER_SPREAD
 
 
@@ -41,6 +42,7 @@ def residual(suspect: Weights, reference: Weights, unit: Unit, clip: float) -> W
     heard = np.isfinite(suspect) & (reference != 0)
     where = np.where(heard, reference, 0).astype(np.float64) / unit.spread
     moved = np.where(heard, suspect, 0).astype(np.float64) / unit.spread
+    moved /= _scale(moved, where)
     bins = np.clip((where + _RANGE) * _BINS_PER_SPREAD, 0, _BINS - 1).astype(np.int64)
     bins[~heard] = _BINS  # a bin of their own, thrown away below
     count = np.maximum(np.bincount(bins, minlength=_BINS + 1), 1).astype(np.float64)
@@ -52,8 +54,18 @@ def residual(suspect: Weights, reference: Weights, unit: Unit, clip: float) -> W
     return rest.astype(np.float32)
 
 
+def _scale(moved: Floats, where: Floats) -> float:
+    """Return by how much a whole carrier was multiplied, by least squares; 1 if the two hardly have to do at all.
+
+    A layer can be rescaled, or turned round, for free when the next one makes up for it; its mark went along.
+    """
+    power = float(np.sum(where * where))
+    scale = float(np.sum(moved * where)) / power if power > 0 else 1.0
+    return scale if abs(scale) > _UNRELATED else 1.0
+
+
 def _off_lines(moved: Floats, where: Floats, bins: npt.NDArray[np.int64], count: Floats) -> Floats:
-    """Fit a line in every bin, which takes a scale of the whole carrier along; return what is off the lines."""
+    """Fit a line in every bin; return what is off the lines."""
     x, y = (value - (np.bincount(bins, value, _BINS + 1) / count)[bins] for value in (where, moved))
     power = np.bincount(bins, x * x, _BINS + 1)
     slope = np.bincount(bins, x * y, _BINS + 1) / np.where(power > 0, power, 1.0)

@@ -149,3 +149,15 @@ def test_nothing_that_is_not_finite_ever_leaves(suspect, reference, spread, ampl
     assert rest.shape == suspect.shape
     assert np.isfinite(rest).all()
     assert not rest[~np.isfinite(suspect) | (reference == 0)].any()
+
+
+@pytest.mark.parametrize("scale", [1000.0, 0.001, -1.0, -40.0])
+def test_a_carrier_that_was_rescaled_or_turned_round_says_what_it_said(scale):
+    rng = np.random.default_rng(3)
+    reference = rng.standard_normal(20_000).astype(np.float32)
+    suspect = reference + (0.05 * rng.standard_normal(20_000)).astype(np.float32)
+    unit = Unit(1.0, 0.05)
+    plain = residual(suspect, reference, unit, 4.0)
+    scaled = residual((suspect * np.float32(scale)).astype(np.float32), reference, unit, 4.0)
+    assert np.corrcoef(plain, scaled)[0, 1] > 0.999
+    assert np.std(scaled) == pytest.approx(np.std(plain), rel=0.02)
