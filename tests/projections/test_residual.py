@@ -61,8 +61,8 @@ def test_the_mark_shines_through(suspect, least):
     assert heard(suspect) > least
 
 
-def test_a_carrier_that_was_turned_around_shows_the_mark_turned_around():
-    assert heard(-COPY) < -0.98
+def test_a_carrier_that_was_turned_around_shows_the_mark_as_it_was():
+    assert heard(-COPY) > 0.98
 
 
 @pytest.mark.parametrize("suspect", [suspect for suspect, _ in TRANSFORMS.values()], ids=TRANSFORMS.keys())
