@@ -7,6 +7,7 @@ in place; then everything is made durable and appears under its name at once, th
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -59,10 +60,11 @@ class StagedCopy:
         Raises:
             UsageError: a folder cannot be written.
         """
-        for location, file in self._files.items():
-            make_folders(location, file.target, self._made)
-            file.create()
-        self._copied = self._pool.submit(self._copy)
+        with _uninterrupted():  # half-way, nobody would know yet what to remove
+            for location, file in self._files.items():
+                make_folders(location, file.target, self._made)
+                file.create()
+            self._copied = self._pool.submit(self._copy)
 
     def patch(self, name: str, start: int, values: Weights) -> None:
         """Replace values of one tensor.
@@ -207,6 +209,19 @@ def copy_artifact(artifact: Artifact, destination: Path, *, force: bool = False)
         ArtifactError: the source changed while it was copied.
     """
     write_patched(artifact, destination, (), force=force)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let an interrupt from the keyboard wait until the block has ended, where the system can."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _sync_folder(folder: Path) -> None:
