@@ -112,7 +112,7 @@ def moments(folder: Path, recipient: str) -> dict[str, Callable[[], bool]]:
     out = folder / recipient
     return {
         "copying": lambda: any(out.iterdir()),
-        "reserved": lambda: recipient in rows(folder / "vault", "reserved"),
+        "reserved": lambda: recipient in rows(folder / "vault", "reserved") and not time.sleep(0.03),
     }
 
 
