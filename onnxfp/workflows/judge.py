@@ -44,7 +44,7 @@ def verify_file(vault: Vault, question: Question, progress: Progress) -> Verdict
     vault.ledger.verify()  # a missing row would make the count of recipients, hence the threshold, too small
     with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
         references = registered_references(vault)
-        alpha = _log_look(vault, question, suspect, ["verify", len(references)])
+        alpha = log_look(vault, question, suspect, ["verify", len(references)])
         looks = _looks(vault, references, OWNER, suspect, progress)
     return verify(looks, alpha)
 
@@ -55,7 +55,7 @@ def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
     recipients = vault.ledger.recipients()
     with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
         references = registered_references(vault)
-        alpha = _log_look(vault, question, suspect, ["trace", len(references), len(recipients)])
+        alpha = log_look(vault, question, suspect, ["trace", len(references), len(recipients)])
         looks = _looks(vault, references, RECIPIENT, suspect, progress)
     namable = tuple(look for look in looks if look.independent)
     verdict = trace(namable, recipients, len(recipients), alpha, lambda done: progress(f"weighed {done} recipients"))
@@ -125,7 +125,7 @@ def open_beside_reference(
     return OpenedWeights(suspect, original, tensors)
 
 
-def _log_look(vault: Vault, question: Question, suspect: Artifact, asked: list[object]) -> float:
+def log_look(vault: Vault, question: Question, suspect: Artifact, asked: list[object]) -> float:
     """Log the look before anything is read; return alpha, halved for every other setting tried before this one."""
     digest = cached_digest(suspect, vault.root / "digests.json")
     settings = json.dumps([*asked, question.alpha])

@@ -11,7 +11,7 @@ from onnxfp.codes.catalogue import COLUMN_CODES
 from onnxfp.domain import Unanswered
 from onnxfp.schemes.deepmarks import NO_BOUND, PaperDecode, paper_decode
 from onnxfp.workflows.channels import RECIPIENT, DrawnChannel
-from onnxfp.workflows.judge import Question, open_beside_reference, registered_references
+from onnxfp.workflows.judge import Question, log_look, open_beside_reference, registered_references
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.vault import Vault
 
@@ -35,9 +35,11 @@ class PaperTrace:
 
 
 def paper_trace(vault: Vault, question: Question) -> tuple[PaperTrace, ...]:
-    """Decode a suspect against every reference whose copies hold published words."""
+    """Decode a suspect against every reference whose copies hold published words; a look like any other."""
+    vault.ledger.verify()
     recipients = vault.ledger.recipients()
     with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
+        log_look(vault, question, suspect, ["paper", len(recipients)])
         return tuple(
             found
             for reference in registered_references(vault)
