@@ -16,7 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from onnxfp.domain import Floats, Weights
-from onnxfp.keys.keystream import Keystream
+from onnxfp.keys.keystream import Keystream, Words16
 from onnxfp.projections.centring import Layout
 
 STRATA = 4
@@ -56,11 +56,22 @@ class Chips:
 
     def apply(self, residual: Weights) -> Floats:
         """Sum residuals (size,) over each chip: (positions,)."""
-        return self._sum(residual, self._operators())
+        signed = np.zeros((STRATA, self.positions // STRATA, 2))
+        tiles = self._tiles(self.layout.centred(residual))
+        for stratum, members, operator in self._operators():
+            signed[stratum].reshape(-1)[:] += operator.T @ tiles[stratum, members]
+        return ((signed[:, :, 0] - signed[:, :, 1]) * self.scale).reshape(-1)
 
     def adjoint(self, values: Floats) -> Weights:
         """Spread values (positions,) over the members of each chip: (size,)."""
-        return self._spread(values, self._operators())
+        both = np.stack([values, -values], axis=-1).reshape(STRATA, -1).astype(np.float32)
+        update = np.zeros(self._padded, dtype=np.float32)
+        tiles = update.reshape(-1, STRATA, TILE)
+        for stratum, members, operator in self._operators():
+            flat = operator @ both[stratum]
+            rows = slice(members.start // TILE, members.start // TILE + len(flat) // TILE)
+            tiles[rows, stratum] = flat.reshape(-1, TILE) * np.float32(self.scale)
+        return self.layout.centred(update[: self.size])
 
     def min_norm_update(self, values: Floats) -> Weights:
         """Return the smallest change (size,) that reads as `values` (positions,) to eight per cent.
@@ -70,7 +81,6 @@ class Chips:
         depend on the machine's linear algebra, so z is rounded: the same values give the same change, to the bit,
         everywhere.
         """
-        operators = list(self._operators())
         z = np.zeros(self.positions)
         residual = np.array(values, dtype=np.float64)
         direction, power = residual.copy(), float(residual @ residual)
@@ -78,30 +88,13 @@ class Chips:
         for _ in range(_ITERATIONS):
             if power <= goal:
                 break
-            image = self._sum(self._spread(direction, operators), operators)
+            image = self.apply(self.adjoint(direction))
             step = power / float(direction @ image)
             z += step * direction
             residual -= step * image
             previous, power = power, float(residual @ residual)
             direction = residual + (power / previous) * direction
-        return self._spread(_rounded(z), operators)
-
-    def _sum(self, residual: Weights, operators: Any) -> Floats:
-        signed = np.zeros((STRATA, self.positions // STRATA, 2))
-        tiles = self._tiles(self.layout.centred(residual))
-        for stratum, members, operator in operators:
-            signed[stratum].reshape(-1)[:] += operator.T @ tiles[stratum, members]
-        return ((signed[:, :, 0] - signed[:, :, 1]) * self.scale).reshape(-1)
-
-    def _spread(self, values: Floats, operators: Any) -> Weights:
-        both = np.stack([values, -values], axis=-1).reshape(STRATA, -1).astype(np.float32)
-        update = np.zeros(self._padded, dtype=np.float32)
-        tiles = update.reshape(-1, STRATA, TILE)
-        for stratum, members, operator in operators:
-            flat = operator @ both[stratum]
-            rows = slice(members.start // TILE, members.start // TILE + len(flat) // TILE)
-            tiles[rows, stratum] = flat.reshape(-1, TILE) * np.float32(self.scale)
-        return self.layout.centred(update[: self.size])
+        return self.adjoint(_rounded(z))
 
     @property
     def _padded(self) -> int:
@@ -119,14 +112,20 @@ class Chips:
         share, columns = self._padded // STRATA, 2 * (self.positions // STRATA)
         ones = np.ones(min(_CHUNK, share) * self.overlap, dtype=np.float32)
         rows = np.arange(0, ones.size + 1, self.overlap, dtype=np.int32)
-        for stratum in range(STRATA):
-            words = self.keystream.derive("stratum", str(stratum))
+        for stratum, members in enumerate(self._members):
             for start in range(0, share, _CHUNK):
                 stop = min(start + _CHUNK, share)
-                count = (stop - start) * self.overlap
-                drawn = words.words16(count, skip=start * self.overlap) >> np.uint16(16 - columns.bit_length() + 1)
-                parts = (ones[:count], drawn.astype(np.int32), rows[: stop - start + 1])
+                chosen = members[start * self.overlap : stop * self.overlap].astype(np.int32)
+                parts = (ones[: chosen.size], chosen, rows[: stop - start + 1])
                 yield stratum, slice(start, stop), csr_array(parts, shape=(stop - start, columns), copy=False)
+
+    @cached_property
+    def _members(self) -> tuple[Words16, ...]:
+        """Per stratum (weights * overlap,) the columns that each weight belongs to; drawn once, two bytes each."""
+        share, columns = self._padded // STRATA, 2 * (self.positions // STRATA)
+        shift = np.uint16(16 - columns.bit_length() + 1)
+        strata = (self.keystream.derive("stratum", str(stratum)) for stratum in range(STRATA))
+        return tuple(words.words16(share * self.overlap) >> shift for words in strata)
 
 
 def _rounded(z: Floats) -> Floats:

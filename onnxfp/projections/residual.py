@@ -16,6 +16,7 @@ from onnxfp.domain import Floats, Weights
 
 _BINS_PER_SPREAD = 8
 _RANGE = 4  # spreads either side of zero; the outermost bins take the rest
+_CUTS = 3  # of outliers: each round takes the level of 1 % of huge ones to a sixth
 _UNRELATED = 1e-4  # a smaller scale than this is chance
 _BINS = 2 * _RANGE * _BINS_PER_SPREAD
 
@@ -46,11 +47,11 @@ def residual(suspect: Weights, reference: Weights, unit: Unit, clip: float) -> W
     bins = np.clip((where + _RANGE) * _BINS_PER_SPREAD, 0, _BINS - 1).astype(np.int64)
     bins[~heard] = _BINS  # a bin of their own, thrown away below
     count = np.maximum(np.bincount(bins, minlength=_BINS + 1), 1).astype(np.float64)
-    rest = _clipped(_off_lines(moved, where, bins, count), heard, clip)
-    noise = np.bincount(bins, rest * rest, _BINS + 1) / count
-    floor = max((unit.amplitude / 4) ** 2, 0.1 * float(np.mean(rest[heard] ** 2)) if heard.any() else 1.0)
-    rest *= (unit.amplitude / np.maximum(noise, floor))[bins]  # the matched filter of a mark of that amplitude
+    rest = _off_lines(moved, where, bins, count)
     rest[~heard] = 0
+    noise = _noise(rest, bins, count, clip)
+    floor = max((unit.amplitude / 4) ** 2, 0.1 * float(noise @ count) / max(1, int(heard.sum())))
+    rest *= (unit.amplitude / np.maximum(noise, floor))[bins]  # the matched filter of a mark of that amplitude
     return rest.astype(np.float32)
 
 
@@ -74,10 +75,15 @@ def _off_lines(moved: Floats, where: Floats, bins: npt.NDArray[np.int64], count:
     return y
 
 
-def _clipped(rest: Floats, heard: npt.NDArray[np.bool_], clip: float) -> Floats:
-    if not np.isfinite(clip):
-        return rest
-    loud = np.abs(rest[heard & (rest != 0)])
-    middle = loud.size // 2  # asked for one rank alone, `partition` takes a tenth of the time of `median`
-    deviation = 1.4826 * float(np.partition(loud, middle)[middle]) if loud.size else 0.0
-    return np.clip(rest, -clip * deviation, clip * deviation)
+def _noise(rest: Floats, bins: npt.NDArray[np.int64], count: Floats, clip: float) -> Floats:
+    """Return (bins + 1,) the mean square of what is off the lines, and cut `rest` in place where it is far beyond.
+
+    Loud outliers raise the level by which they are cut, so it is found anew a few times; they cannot hold it up. The
+    level is each bin's own: rounding to a few bits leaves most bins silent and tells all it has to tell in the others.
+    """
+    noise = np.bincount(bins, rest * rest, _BINS + 1) / count
+    for _ in range(_CUTS if np.isfinite(clip) else 0):
+        limit = (clip * np.sqrt(noise))[bins]
+        np.clip(rest, -limit, limit, out=rest)
+        noise = np.bincount(bins, rest * rest, _BINS + 1) / count
+    return noise
