@@ -8,16 +8,20 @@ separate subkeys, so that evidence handed over burns one of them only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 
 from onnxfp.domain import Floats, Weights
 from onnxfp.keys.keystream import Keystream, Words16
 from onnxfp.projections.centring import Layout
+
+Result = TypeVar("Result")
 
 STRATA = 4
 TILE = 64  # consecutive weights of one stratum
@@ -56,21 +60,28 @@ class Chips:
 
     def apply(self, residual: Weights) -> Floats:
         """Sum residuals (size,) over each chip: (positions,)."""
-        signed = np.zeros((STRATA, self.positions // STRATA, 2))
         tiles = self._tiles(self.layout.centred(residual))
-        for stratum, members, operator in self._operators():
-            signed[stratum].reshape(-1)[:] += operator.T @ tiles[stratum, members]
-        return ((signed[:, :, 0] - signed[:, :, 1]) * self.scale).reshape(-1)
+
+        def summed(stratum: int) -> Floats:
+            signed = np.zeros(2 * (self.positions // STRATA))
+            for members, operator in self._operators(stratum):
+                signed += operator.T @ tiles[stratum, members]
+            return (signed[0::2] - signed[1::2]) * self.scale
+
+        return np.concatenate(_each_stratum(summed))
 
     def adjoint(self, values: Floats) -> Weights:
         """Spread values (positions,) over the members of each chip: (size,)."""
         both = np.stack([values, -values], axis=-1).reshape(STRATA, -1).astype(np.float32)
         update = np.zeros(self._padded, dtype=np.float32)
         tiles = update.reshape(-1, STRATA, TILE)
-        for stratum, members, operator in self._operators():
-            flat = operator @ both[stratum]
-            rows = slice(members.start // TILE, members.start // TILE + len(flat) // TILE)
-            tiles[rows, stratum] = flat.reshape(-1, TILE) * np.float32(self.scale)
+
+        def spread(stratum: int) -> None:
+            for members, operator in self._operators(stratum):
+                flat = (operator @ both[stratum]) * np.float32(self.scale)
+                tiles[members.start // TILE : members.stop // TILE, stratum] = flat.reshape(-1, TILE)
+
+        _each_stratum(spread)
         return self.layout.centred(update[: self.size])
 
     def min_norm_update(self, values: Floats) -> Weights:
@@ -105,27 +116,35 @@ class Chips:
         padded[: self.size] = residual
         return np.ascontiguousarray(padded.reshape(-1, STRATA, TILE).swapaxes(0, 1)).reshape(STRATA, -1)
 
-    def _operators(self) -> Iterator[tuple[int, slice, Any]]:
-        """Yield (stratum, its weights, sparse (weights, 2 * positions of the stratum)): a column per chip and sign."""
+    def _operators(self, stratum: int) -> Iterator[tuple[slice, Any]]:
+        """Yield (weights of the stratum, sparse (weights, 2 * its positions)): a column per chip and sign."""
         from scipy.sparse import csr_array
 
         share, columns = self._padded // STRATA, 2 * (self.positions // STRATA)
         ones = np.ones(min(_CHUNK, share) * self.overlap, dtype=np.float32)
         rows = np.arange(0, ones.size + 1, self.overlap, dtype=np.int32)
-        for stratum, members in enumerate(self._members):
-            for start in range(0, share, _CHUNK):
-                stop = min(start + _CHUNK, share)
-                chosen = members[start * self.overlap : stop * self.overlap].astype(np.int32)
-                parts = (ones[: chosen.size], chosen, rows[: stop - start + 1])
-                yield stratum, slice(start, stop), csr_array(parts, shape=(stop - start, columns), copy=False)
+        for start in range(0, share, _CHUNK):
+            stop = min(start + _CHUNK, share)
+            chosen = self._members[stratum][start * self.overlap : stop * self.overlap].astype(np.int32)
+            parts = (ones[: chosen.size], chosen, rows[: stop - start + 1])
+            yield slice(start, stop), csr_array(parts, shape=(stop - start, columns), copy=False)
 
     @cached_property
     def _members(self) -> tuple[Words16, ...]:
         """Per stratum (weights * overlap,) the columns that each weight belongs to; drawn once, two bytes each."""
         share, columns = self._padded // STRATA, 2 * (self.positions // STRATA)
         shift = np.uint16(16 - columns.bit_length() + 1)
-        strata = (self.keystream.derive("stratum", str(stratum)) for stratum in range(STRATA))
-        return tuple(words.words16(share * self.overlap) >> shift for words in strata)
+
+        def drawn(stratum: int) -> Words16:
+            return self.keystream.derive("stratum", str(stratum)).words16(share * self.overlap) >> shift
+
+        return tuple(_each_stratum(drawn))
+
+
+def _each_stratum(work: Callable[[int], Result]) -> list[Result]:
+    """Do the same for every stratum, in as many threads as there are cores; sparse products release the lock."""
+    with ThreadPoolExecutor(min(STRATA, os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, range(STRATA)))
 
 
 def _rounded(z: Floats) -> Floats:
