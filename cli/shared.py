@@ -36,7 +36,7 @@ links_option = click.option("--allow-links", is_flag=True, help="Accept external
 force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
 alpha_option = click.option(
     "--alpha",
-    type=Number(0, 0.5, min_open=True),
+    type=Number(1e-100, 0.5),  # every look may halve it: far below lies 0, which is no bound
     default=1e-6,
     show_default=True,
     help="Probability of a false accusation, fixed beforehand.",

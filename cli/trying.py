@@ -13,7 +13,9 @@ from onnxfp_cli.shared import MODEL, force_option, format_option, now, opened, p
 @click.argument("models", type=MODEL, nargs=-1, required=True)
 @click.option("--with", "step", required=True, help="NAME[:value], such as prune:0.5, round:8, fp16, average.")
 @click.option("-o", "--output", type=MODEL, required=True, help="Where the result is written.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the attack's own randomness.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the attack's own randomness."
+)
 @force_option
 @format_option
 def attack_command(models: tuple[Path, ...], step: str, output: Path, seed: int, force: bool, form: str) -> None:
