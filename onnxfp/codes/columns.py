@@ -8,7 +8,7 @@ their signs, though, so they are not independent of one another: such words veri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class ColumnCode(ABC):
         flips = (self.signs(keystream, codebook.positions) < 0).astype(np.uint8)
         return np.bitwise_xor(self.table()[[self.column(keystream, name) for name in recipients]], flips)
 
-    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
+    def refuse_shared_word(self, keystream: Keystream, name: str, others: Iterable[str]) -> None:
         """Refuse a recipient whose column is taken.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from onnxfp.domain import Codebook, Symbols
@@ -22,7 +22,7 @@ class Code(Protocol):
         """Whether a recipient's symbols are independent of all other words; only then may an e-value name them."""
         ...
 
-    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
+    def refuse_shared_word(self, keystream: Keystream, name: str, others: Iterable[str]) -> None:
         """Refuse a recipient to whom this code gives the word of another.
 
         Raises:

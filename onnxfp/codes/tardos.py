@@ -7,7 +7,7 @@ cut-off only shapes the biases. Biases are rounded to multiples of 2**-16, and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -28,7 +28,7 @@ class Tardos:
     name: str = "tardos"
     independent: bool = True
 
-    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
+    def refuse_shared_word(self, keystream: Keystream, name: str, others: Iterable[str]) -> None:
         """Independent words of hundreds of symbols are never shared."""
 
     def codebook(self, keystream: Keystream, positions: int) -> Codebook:

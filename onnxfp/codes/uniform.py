@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -22,7 +22,7 @@ class Uniform:
     name: str = "uniform"
     independent: bool = True
 
-    def refuse_shared_word(self, keystream: Keystream, name: str, others: Sequence[str]) -> None:
+    def refuse_shared_word(self, keystream: Keystream, name: str, others: Iterable[str]) -> None:
         """Independent words of hundreds of symbols are never shared."""
 
     def codebook(self, keystream: Keystream, positions: int) -> Codebook:

@@ -138,6 +138,11 @@ class Ledger:
             rows = journal.rows(Kind.RESERVED, reference=reference_id)
             return tuple(dict.fromkeys(row.subject for row in rows))
 
+    def count_recipients(self, besides: str = "") -> int:
+        """Return how many recipients there are, one name left out; quick, but only `verify` proves none is missing."""
+        with self._reading() as journal:
+            return journal.transaction.count_subjects(Kind.RESERVED, besides)
+
     def record_look(self, suspect_digest: str, settings: str, at: str) -> int:
         """Log a look at a suspect, and count the settings that had been tried on it before these.
 

@@ -72,6 +72,8 @@ class OpenedWeights:
         if carrier not in self.tensors:
             raise ArtifactError(f"the suspect has no tensor that answers for carrier {carrier!r}")
         mine = _weights(self.suspect, self.tensors[carrier], segments)
+        if not np.isfinite(mine).any():
+            raise ArtifactError(f"carrier {carrier!r} of the suspect holds no finite weight")
         if probe.blind:
             unit = np.float32(probe.strength * segments[0].gain * segments[0].spread)
             with np.errstate(over="ignore"):  # what is too large for a float says as little as an infinity

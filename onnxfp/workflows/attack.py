@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxfp.attacks.catalogue import parse, run
+from onnxfp.workflows.vault import refuse_inside_vault
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ def attack(sources: Sequence[Path], step: str, output: Path, seed: int, *, force
         UsageError: the step or the output is refused, or the copies do not fit together.
         ArtifactError: a source cannot be read.
     """
+    refuse_inside_vault(output)
     run(parse(step), sources, output, seed, force=force)
     return Attacked(step, tuple(map(str, sources)), str(output))
 

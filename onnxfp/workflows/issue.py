@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.judge import read_channels
 from onnxfp.workflows.marked import Fidelity, marked, patches, try_copy, word_of
 from onnxfp.workflows.reference import Reference
-from onnxfp.workflows.vault import Vault
+from onnxfp.workflows.vault import Vault, refuse_inside_vault
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def issue(
         FidelityError: a carrier would change too much, or the copy could not be traced.
     """
     name = canonical_name(request.recipient)
+    refuse_inside_vault(request.output)
     with open_artifact(request.model, allow_links=request.allow_links) as source:
         prepared = _prepare(vault, request, source, name)
         if request.dry_run:
@@ -146,12 +147,11 @@ class _Prepared:
 def _prepare(vault: Vault, request: Issuing, source: Artifact, name: str) -> _Prepared:
     reference = registered(vault, source)
     channels = reference.drawn(vault)
-    others = [other for other in vault.ledger.recipients() if other != name]
-    recipients, reachable = len(others) + 1, _reachable(channels, request.alpha)
+    recipients, reachable = vault.ledger.count_recipients(besides=name) + 1, _reachable(channels, request.alpha)
     for channel in channels:
         key = channel.public.key
         if channel.channel.role == RECIPIENT:
-            key.code.refuse_shared_word(channel.secret, name, others)
+            key.code.refuse_shared_word(channel.secret, name, _others(vault, name))
         if channel.channel.role == RECIPIENT and recipients > reachable:
             needed = required_positions(recipients, 1, request.alpha, key.code.name)
             raise CapacityError(
@@ -159,6 +159,11 @@ def _prepare(vault: Vault, request: Issuing, source: Artifact, name: str) -> _Pr
                 f"{request.alpha:.3g}, this copy would be number {recipients}; {needed} positions would do"
             )
     return _Prepared(reference, channels, name, recipients, len(vault.ledger.references()), request)
+
+
+def _others(vault: Vault, name: str) -> Iterator[str]:
+    """Yield all other recipients; read only when a code asks for them."""
+    yield from (other for other in vault.ledger.recipients() if other != name)
 
 
 def registered(vault: Vault, source: Artifact) -> Reference:
@@ -170,7 +175,9 @@ def registered(vault: Vault, source: Artifact) -> Reference:
     digest = cached_digest(source, vault.root / "digests.json")
     for entry in vault.ledger.references():
         if entry.digest == digest:
-            return Reference.of_entry(vault, entry)
+            reference = Reference.of_entry(vault, entry)
+            reference.check_file(vault)  # copies of a reference that cannot be read again could never be traced
+            return reference
     raise UsageError(f"{source.label} is not a registered reference; run `onnxfp register` on the unmarked model first")
 
 

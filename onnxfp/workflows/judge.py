@@ -11,7 +11,7 @@ from pathlib import Path
 
 from onnxfp.artifact import Artifact, open_artifact, resolve, similarity
 from onnxfp.domain import Reading, Unanswered, Verdict
-from onnxfp.errors import ArtifactError
+from onnxfp.errors import VaultError
 from onnxfp.suspect.opened import OpenedWeights
 from onnxfp.verdict.look import Look
 from onnxfp.verdict.trace import trace
@@ -45,7 +45,7 @@ def verify_file(vault: Vault, question: Question, progress: Progress) -> Verdict
     with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
         references = registered_references(vault)
         alpha = log_look(vault, question, suspect, ["verify", len(references)])
-        looks = _looks(vault, references, OWNER, suspect, progress)
+        looks = looks_of(vault, references, OWNER, suspect, progress)
     return verify(looks, alpha)
 
 
@@ -56,7 +56,7 @@ def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
     with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
         references = registered_references(vault)
         alpha = log_look(vault, question, suspect, ["trace", len(references), len(recipients)])
-        looks = _looks(vault, references, RECIPIENT, suspect, progress)
+        looks = looks_of(vault, references, RECIPIENT, suspect, progress)
     namable = tuple(look for look in looks if look.independent)
     verdict = trace(namable, recipients, len(recipients), alpha, lambda done: progress(f"weighed {done} recipients"))
     if looks and not namable:
@@ -86,9 +86,10 @@ def registered_references(vault: Vault) -> tuple[Reference, ...]:
     return tuple(Reference.of_entry(vault, entry) for entry in vault.ledger.references())
 
 
-def _looks(
+def looks_of(
     vault: Vault, references: tuple[Reference, ...], role: str, suspect: Artifact, progress: Progress
 ) -> tuple[Look, ...]:
+    """Hold a suspect against all references: what is read of it for every channel of one role."""
     ranked = sorted(references, key=lambda reference: -similarity(reference.sketch, suspect))
     looks: list[Look] = []
     for rank, reference in enumerate(ranked):
@@ -116,12 +117,9 @@ def open_beside_reference(
     if not tensors:
         return Unanswered(f"no tensor of the suspect has the shape of a carrier of reference {reference.short}")
     try:
-        original = files.enter_context(open_artifact(reference.path))
-        digest = cached_digest(original, vault.root / "digests.json")
-    except ArtifactError as problem:
-        return Unanswered(f"reference {reference.short} is missing or damaged: {problem}")
-    if digest != reference.digest:
-        return Unanswered(f"reference {reference.short} has been changed since it was registered")
+        original = files.enter_context(reference.opened(vault))
+    except VaultError as problem:
+        return Unanswered(str(problem))
     return OpenedWeights(suspect, original, tensors)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxfp.artifact import Sketch
+from onnxfp.artifact import Artifact, Sketch, open_artifact
 from onnxfp.domain import ModelProfile
+from onnxfp.errors import ArtifactError, VaultError
 from onnxfp.keys.keystream import Keystream
 from onnxfp.ledger import ReferenceEntry
 from onnxfp.workflows.channels import Channel, DrawnChannel, draw, profile_from_json, profile_to_json
+from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.vault import Vault
 
 
@@ -39,17 +42,54 @@ class Reference:
         payload = entry.payload
         return cls(
             entry.digest,
-            vault.root / str(entry.path),  # an absolute path stays what it is
+            _where(vault, entry),
             profile_from_json(payload["profile"]),
             tuple(Channel.from_json(values) for values in payload["channels"]),
             Sketch.from_dict(payload["sketch"]),
             entry.registered_at,
         )
 
+    def check_file(self, vault: Vault) -> None:
+        """Find the reference's own file as it was registered.
+
+        Raises:
+            VaultError: it is missing, damaged or changed.
+        """
+        with self.opened(vault):
+            pass
+
+    @contextmanager
+    def opened(self, vault: Vault) -> Iterator[Artifact]:
+        """Open the reference's own file.
+
+        Raises:
+            VaultError: it is missing, damaged or changed.
+        """
+        advice = "run `onnxfp register` on the unmarked model again to put it back"
+        try:
+            artifact = open_artifact(self.path)
+        except ArtifactError as problem:
+            raise VaultError(f"reference {self.short} is missing or damaged ({problem}); {advice}") from problem
+        with artifact:
+            if cached_digest(artifact, vault.root / "digests.json") != self.digest:
+                raise VaultError(f"reference {self.short} has been changed since it was registered; {advice}")
+            yield artifact
+
     def drawn(self, vault: Vault, role: str | None = None) -> tuple[DrawnChannel, ...]:
         """Draw the keys of its channels, of one role or of all."""
         key = vault.reference_key(self.digest)
         return tuple(draw(channel, self.profile, key) for channel in self.channels if role in (None, channel.role))
+
+
+def kept_at(vault: Vault, digest: str) -> Path:
+    """Return where the vault keeps a reference of this digest, if it does."""
+    return vault.reference_folder(digest) / "model.onnx"
+
+
+def _where(vault: Vault, entry: ReferenceEntry) -> Path:
+    """Return the vault's own copy, or the place that was registered when there is none."""
+    kept = kept_at(vault, entry.digest)
+    return kept if kept.exists() else vault.root / str(entry.path)  # an absolute path stays what it is
 
 
 def payload_of(profile: ModelProfile, channels: Sequence[Channel], sketch: Sketch) -> dict[str, Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from onnxfp.artifact import Artifact, carriers, copy_artifact, open_artifact, sketch
-from onnxfp.domain import ModelProfile
-from onnxfp.errors import CapacityError, FidelityError
+from onnxfp.domain import Decision, ModelProfile
+from onnxfp.errors import ArtifactError, CapacityError, FidelityError, UsageError, VaultError
 from onnxfp.keys.keystream import Keystream
 from onnxfp.ledger import ReferenceEntry
+from onnxfp.verdict.verify import verify
 from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel, DrawnChannel, draw
 from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.judge import looks_of, registered_references
 from onnxfp.workflows.marked import Fidelity, marked, try_copy
-from onnxfp.workflows.reference import commitment_of, payload_of
+from onnxfp.workflows.reference import commitment_of, kept_at, payload_of
 from onnxfp.workflows.vault import Vault
 
 _STRONGEST = 0.16  # of a carrier's spread: where the search for a strength begins when there are data to judge it by
@@ -78,19 +81,35 @@ def register(vault: Vault, request: Registration, fidelity: Fidelity | None = No
         if fidelity is not None:
             drawn = _gentle(request, profile, key, artifact, fidelity)
         payload = payload_of(profile, [channel.settled for channel in drawn], sketch(artifact, found))
-        entry = ReferenceEntry(
-            profile.digest,
-            profile.digest,
-            _place(vault, request, profile),
-            commitment_of(payload, key),
-            payload,
-            request.at,
-        )
-        known = {reference.reference for reference in vault.ledger.references()}
-        if entry.reference not in known and request.keep:
-            _keep(vault, artifact, entry)
+        known = next((entry for entry in vault.ledger.references() if entry.digest == profile.digest), None)
+        if known is None:
+            _refuse_marked(vault, artifact)
+        elif known.payload != payload:
+            raise UsageError(
+                "this model is registered already, with other options or other tensor names; its copies depend on "
+                "these, so they stay for ever: to mark the same weights otherwise, use another --vault"
+            )
+        path = str(known.path) if known else _place(vault, request, profile)
+        commitment = commitment_of(payload, key)
+        entry = ReferenceEntry(profile.digest, profile.digest, path, commitment, payload, request.at)
+        if request.keep:
+            _keep(vault, artifact, profile.digest)
         recorded = vault.ledger.register(entry)
     return _registered(vault, recorded, drawn)
+
+
+def _refuse_marked(vault: Vault, artifact: Artifact) -> None:
+    """Refuse a model that bears one of our marks: whoever holds that copy would be named for all copies of this one.
+
+    Raises:
+        UsageError: it does, beyond a chance of one in a million.
+    """
+    looks = looks_of(vault, registered_references(vault), OWNER, artifact, lambda step: None)
+    if verify(looks, alpha=1e-6).decision is Decision.SUPPORTED:
+        raise UsageError(
+            f"{artifact.label} is a marked copy of a registered reference, or descends from one: its recipient would "
+            "be named for every copy of it; register the unmarked original"
+        )
 
 
 def _drawn(request: Registration, profile: ModelProfile, key: Keystream) -> list[DrawnChannel]:
@@ -125,15 +144,30 @@ def _place(vault: Vault, request: Registration, profile: ModelProfile) -> str:
     """Return where the reference will be found: inside the vault, or where it is now."""
     if not request.keep:
         return str(request.model.resolve())
-    return str((vault.reference_folder(profile.digest) / "model.onnx").relative_to(vault.root))
+    return str(kept_at(vault, profile.digest).relative_to(vault.root))
 
 
-def _keep(vault: Vault, artifact: Artifact, entry: ReferenceEntry) -> None:
-    folder = vault.reference_folder(entry.reference)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    copy_artifact(artifact, folder / "model.onnx", force=True)
-    with open_artifact(folder / "model.onnx") as kept:
-        cached_digest(kept, vault.root / "digests.json")
+def _keep(vault: Vault, artifact: Artifact, digest: str) -> None:
+    """Keep the reference in the vault, unless it is there whole."""
+    kept = kept_at(vault, digest)
+    if _is_whole(vault, kept, digest):
+        return
+    try:
+        shutil.rmtree(kept.parent, ignore_errors=True)
+        kept.parent.mkdir(mode=0o700, parents=True)
+    except OSError as problem:
+        raise VaultError(f"cannot keep the reference in {kept.parent}: {problem.strerror}; make room") from problem
+    copy_artifact(artifact, kept)
+    if not _is_whole(vault, kept, digest):
+        raise VaultError(f"{kept} does not read back as what was registered; check the disk")
+
+
+def _is_whole(vault: Vault, kept: Path, digest: str) -> bool:
+    try:
+        with open_artifact(kept) as artifact:
+            return cached_digest(artifact, vault.root / "digests.json") == digest
+    except ArtifactError:
+        return False
 
 
 def _registered(vault: Vault, entry: ReferenceEntry, drawn: list[DrawnChannel]) -> Registered:

@@ -108,6 +108,17 @@ def _chain_key(owner: OwnerKey) -> bytes:
     return Keystream(owner.secret).derive("ledger").secret
 
 
+def refuse_inside_vault(output: Path) -> None:
+    """Refuse an output in any vault's folder, where it could replace a key, a ledger or a reference.
+
+    Raises:
+        UsageError: it is in one.
+    """
+    for folder in output.absolute().resolve().parents:
+        if (folder / "vault.json").exists():
+            raise UsageError(f"{output} lies in the vault {folder}; write it somewhere else")
+
+
 def check_ledger(vault: Vault, head: str | None) -> LedgerState:
     """Prove the ledger whole and, given a head noted earlier, not cut.
 
