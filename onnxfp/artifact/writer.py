@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import final
 
-from onnxfp.artifact.destination import make_folders, targets
+from onnxfp.artifact.destination import make_folders, replaces, targets
 from onnxfp.artifact.encode import encode
 from onnxfp.artifact.external import ExternalFiles, Identity, open_model
 from onnxfp.artifact.reader import Artifact
@@ -102,8 +102,8 @@ class StagedCopy:
     def commit(self) -> None:
         """Make the copy durable and give it its name.
 
-        With `force`, external data files are replaced one after another before the model file; without it nothing
-        existing is ever touched, and a failure half-way takes back what had appeared.
+        With `force`, external data files that are the destination's own are replaced one after another before the
+        model file; nothing else that exists is ever touched, and a failure half-way takes back what had appeared.
 
         Raises:
             UsageError: the disk is full, or a target appeared meanwhile.
@@ -113,18 +113,30 @@ class StagedCopy:
         self._refuse_changed_source()
         for file in self._files.values():
             file.finish()
-        published: list[StagedFile] = []
+        replaced = self._replaced()
+        appeared: list[StagedFile] = []
         try:
-            for file in self._files.values():
-                file.publish(force=self._force)
-                published.append(file)
+            for location, file in self._files.items():
+                file.publish(force=location in replaced)
+                if location not in replaced:
+                    appeared.append(file)
         except BaseException:
-            for file in published if not self._force else ():
+            for file in appeared:
                 file.target.unlink(missing_ok=True)
             raise
         for folder in {file.target.parent for file in self._files.values()}:
             _sync_folder(folder)
         self._made.clear()
+
+    def _replaced(self) -> set[str | None]:
+        """The files that may be moved over existing ones; looked at again, as another copy may have come first."""
+        destination = self._files[None].target
+        found: set[str | None] = {
+            location
+            for location, file in self._files.items()
+            if location is not None and replaces(file.target, destination, file.path, force=self._force)
+        }
+        return found | {None} if self._force else found
 
     def abandon(self) -> None:
         """Stop copying and remove every temporary file that was not published."""
@@ -173,7 +185,8 @@ def staged_copy(artifact: Artifact, destination: Path, *, force: bool = False) -
     Args:
         artifact: the open source.
         destination: the ``.onnx`` file to write; its folder must exist.
-        force: replace files that exist there, though never the source's own.
+        force: replace files that exist there, though never the source's own, nor external data that another model
+            there refers to.
 
     Raises:
         UsageError: the destination cannot be taken.

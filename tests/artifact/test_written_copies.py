@@ -126,15 +126,70 @@ def test_an_existing_destination_is_replaced_only_by_force(make, request, out):
         np.testing.assert_array_equal(copy.read(copy.tensor("w")), WEIGHT.ravel())
 
 
-def test_existing_external_data_are_replaced_only_by_force(external, out):
+def marked(source, destination, seed, *, force=True):
+    with open_artifact(source) as artifact:
+        write_patched(artifact, destination, [Patch("w", 0, floats(seed, 4))], force=force)
+
+
+def first_values(path):
+    with open_artifact(path) as copy:
+        return copy.read(copy.tensor("w"), 0, 4).tolist()
+
+
+def test_external_data_of_another_copy_are_never_replaced(external, out):
+    marked(external, out / "a.onnx", 1)
+    for name, force in (("b.onnx", True), ("b.onnx", False), ("a.onnx", False)):
+        with pytest.raises(UsageError, match="folder of its own") as caught:
+            marked(external, out / name, 2, force=force)
+        assert "--force" not in str(caught.value)
+    assert files(out) == ["a.onnx", "data", "data/weights.bin"]
+    assert first_values(out / "a.onnx") == floats(1, 4).tolist()
+
+
+def test_a_copy_and_its_own_external_data_are_replaced_by_force(external, out):
+    marked(external, out / "a.onnx", 1)
+    save(out, matmul_model(WEIGHT), "other.onnx")
+    marked(external, out / "a.onnx", 2)
+    assert first_values(out / "a.onnx") == floats(2, 4).tolist()
+    (out / "b.onnx").write_bytes((out / "a.onnx").read_bytes())
+    with pytest.raises(UsageError, match="another model"):
+        marked(external, out / "a.onnx", 3)
+    (out / "b.onnx").write_bytes(b"damaged")
+    with pytest.raises(UsageError, match="another model"):
+        marked(external, out / "a.onnx", 3)
+    assert first_values(out / "a.onnx") == floats(2, 4).tolist()
+
+
+def test_external_data_of_nobody_are_not_replaced_unless_they_are_the_same(external, out):
     (out / "data").mkdir()
     (out / "data" / "weights.bin").write_bytes(b"precious")
     with open_artifact(external) as artifact:
-        with pytest.raises(UsageError, match="--force"):
-            copy_artifact(artifact, out / "o.onnx")
+        for force in (False, True):
+            with pytest.raises(UsageError, match="folder of its own"):
+                copy_artifact(artifact, out / "o.onnx", force=force)
         assert files(out) == ["data", "data/weights.bin"]
-        copy_artifact(artifact, out / "o.onnx", force=True)
+        (out / "data" / "weights.bin").write_bytes((external.parent / "data" / "weights.bin").read_bytes())
+        copy_artifact(artifact, out / "o.onnx", force=True)  # what an interrupted copy left is completed
     assert files(out) == ["data", "data/weights.bin", "o.onnx"]
+
+
+@pytest.mark.parametrize("appears_late", [False, True])
+def test_of_two_copies_under_way_in_one_folder_the_second_is_refused(external, out, monkeypatch, appears_late):
+    with (
+        open_artifact(external) as artifact,
+        staged_copy(artifact, out / "a.onnx", force=True) as first,
+        staged_copy(artifact, out / "b.onnx", force=True) as second,
+    ):
+        first.patch("w", 0, floats(1, 4))
+        second.patch("w", 0, floats(2, 4))
+        if appears_late:  # between the second's last look and its publishing
+            looked = second._replaced()
+            monkeypatch.setattr(second, "_replaced", lambda: looked)
+        first.commit()
+        with pytest.raises(UsageError, match=r"folder of its own|File exists"):
+            second.commit()
+    assert files(out) == ["a.onnx", "data", "data/weights.bin"]
+    assert first_values(out / "a.onnx") == floats(1, 4).tolist()
 
 
 @pytest.mark.parametrize("force", [False, True])
