@@ -1,10 +1,11 @@
-"""Results as short tables for people."""
+"""Results as short tables for people; no row does anything to a terminal but be shown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from onnxfp.domain import Decision, Verdict
+from onnxfp.report.printable import printable
 
 _HEADLINES = {
     ("trace", Decision.SUPPORTED): "NAMED",
@@ -16,13 +17,14 @@ _HEADLINES = {
 
 def verdict_text(verdict: Verdict) -> str:
     """Return a verdict in a few lines: the answer, the evidence, the null, what could not be read."""
-    return "\n".join(_lines(verdict))
+    return "\n".join(map(printable, _lines(verdict)))
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
     """Return two aligned columns."""
-    width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    shown = [(printable(name), printable(value)) for name, value in rows]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in shown)
 
 
 def _lines(verdict: Verdict) -> Iterator[str]:

@@ -137,6 +137,14 @@ def test_the_first_line_says_the_answer(question, decision, headline):
     assert verdict_text(verdict).splitlines()[:2] == [headline, "because"]
 
 
+def test_no_line_acts_on_a_terminal():
+    evil = "a\n\x1b[2J\u202e\ud800b"
+    told = verdict_text(replace(VERDICT, accused=(evil,), evidence=(Evidence(evil, 9.0),), unread=(evil,)))
+    assert len(told.splitlines()) == len(verdict_text(VERDICT).splitlines()) - 1
+    assert told.count("a\\n\\x1b[2J\\u202e\\ud800b") == 3
+    assert table([(evil, "東京\u00a0é")]) == "a\\n\\x1b[2J\\u202e\\ud800b  東京\u00a0é"
+
+
 def test_tables_are_aligned():
     assert table([("a", "1"), ("longer", "2")]) == "a       1\nlonger  2"
     assert table([]) == ""
