@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxfp_cli.shared import MODEL, alpha_option, format_option, links_option, now, opened, progress, show
+from onnxfp_cli.shared import MODEL, alpha_option, format_option, links_option, now, opened, progress, show, tell
 
 if TYPE_CHECKING:
     from onnxfp.domain import Verdict
@@ -58,5 +58,5 @@ def _print(verdict: Verdict, form: str) -> int:
     from onnxfp.report.text import verdict_text
 
     progress("")
-    click.echo(to_json(verdict) if form == "json" else verdict_text(verdict))
+    tell(to_json(verdict) if form == "json" else verdict_text(verdict))
     return exit_status(verdict.decision)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from onnxfp.report.printable import printable
 
 if TYPE_CHECKING:
     from onnxfp.workflows.vault import Vault
@@ -68,14 +71,32 @@ def opened(context: click.Context) -> Vault:
 
 
 def say(text: str) -> None:
-    """Say something on stderr that is not a result."""
-    click.echo(text, err=True)
+    """Say something on stderr that is not a result; where nobody can hear it, that is no failure."""
+    with suppress(OSError):
+        click.echo(printable(text), err=True)
 
 
 def progress(text: str) -> None:
     """Show progress on one line of a terminal; silent when stderr is not one."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{printable(text)}", err=True, nl=False)
+
+
+def tell(text: str) -> None:
+    """Print a result; a reader that went away does not change how the command ends."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        forget_output()
+
+
+def forget_output() -> None:
+    """Let what stdout still holds go nowhere, so that the end of the program does not fail on it again."""
+    with suppress(OSError, AttributeError):  # a stdout that is closed or no file has nothing to redirect
+        stdout = sys.stdout.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stdout)
+        os.close(nowhere)
 
 
 def show(result: Any, rows: Callable[[Any], list[tuple[str, str]]], form: str) -> None:
@@ -84,4 +105,4 @@ def show(result: Any, rows: Callable[[Any], list[tuple[str, str]]], form: str) -
     from onnxfp.report.text import table
 
     progress("")
-    click.echo(to_json(result) if form == "json" else table(rows(result)))
+    tell(to_json(result) if form == "json" else table(rows(result)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from onnxfp_cli.shared import MODEL, force_option, format_option, now, opened, progress, show
+from onnxfp_cli.shared import MODEL, force_option, format_option, now, opened, progress, show, tell
 
 
 @click.command("attack")
@@ -25,7 +25,7 @@ def attack_command(models: tuple[Path, ...], step: str, output: Path, seed: int,
     show(attack(models, step, output, seed, force=force), attacked_rows, form)
 
 
-@click.group("ledger")
+@click.group("ledger", no_args_is_help=False)
 def ledger_group() -> None:
     """The record of who holds which copy."""
 
@@ -52,5 +52,5 @@ def demo_command(form: str) -> int:
 
     story = demo(now(), progress)
     progress("")
-    click.echo(to_json(story) if form == "json" else story_text(story))
+    tell(to_json(story) if form == "json" else story_text(story))
     return PASSED if story.right else NOT_SUPPORTED

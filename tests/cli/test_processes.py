@@ -167,9 +167,64 @@ def test_two_processes_that_issue_at_once_both_succeed(tmp_path):
     assert run(vault, "ledger", "verify")[0] == 0
 
 
-def test_a_reader_that_goes_away_is_no_verdict_and_no_traceback(tmp_path):
-    process = start(tmp_path / "vault", "inspect", save(layers(1, *SHAPES), tmp_path / "model.onnx"))
-    process.stdout.close()
-    with process.stderr:
-        assert "Traceback" not in process.stderr.read()
-    assert process.wait(timeout=PATIENCE) not in (0, 3, 4)
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """A folder with a vault, a registered model, one copy, and a model that is nobody's."""
+    folder = tmp_path_factory.mktemp("judged")
+    model = save(layers(1, *SHAPES), folder / "model.onnx")
+    save(layers(2, *SHAPES), folder / "other.onnx")
+    for arguments in (("init",), ("register", model), ("issue", model, "--to", "Acme", "-o", folder / "acme.onnx")):
+        assert run(folder / "vault", *arguments)[0] == 0
+    return folder
+
+
+PRINTING = [
+    (("trace", "acme.onnx"), 0),
+    (("trace", "other.onnx"), 3),
+    (("verify", "other.onnx", "--format", "json"), 3),
+    (("inspect", "model.onnx"), 0),
+    (("ledger", "verify"), 0),
+    (("--version",), 0),
+    (("--help",), 0),
+    (("trace", "--help"), 0),
+    ((), 0),
+]
+
+
+def ended(folder: Path, arguments: tuple[str, ...], shell: str) -> tuple[int, str]:
+    """Run the program with its stdout somewhere; return the exit status of the program and its stderr."""
+    command = [str(PROGRAM), "--vault", "vault", *arguments]
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), PRINTING, ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value)
+)
+def test_a_reader_that_goes_away_changes_no_verdict_and_gets_no_traceback(judged, arguments, status):
+    waiting = 'exec 3> >(true); sleep 0.2; "$@" >&3'
+    assert ended(judged, arguments, waiting) == (status, "")
+
+
+@pytest.mark.parametrize("arguments", [arguments for arguments, _ in PRINTING], ids=" ".join)
+def test_a_result_that_cannot_be_printed_is_one_line_and_status_2(judged, arguments):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no full device")
+    status, err = ended(judged, arguments, '"$@" >/dev/full')
+    assert status == 2
+    assert err.startswith("onnxfp: ")
+    assert "No space left on device" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("shell", ['"$@" 2>/dev/full', '"$@" >&-', '"$@" 2>&-'])
+def test_streams_that_are_shut_change_no_verdict(judged, shell):
+    assert ended(judged, ("trace", "acme.onnx"), shell) == (0, "")
+    assert ended(judged, ("trace", "missing.onnx"), shell)[0] == 2
