@@ -151,7 +151,7 @@ def test_the_same_weights_in_another_file_are_the_same_reference(vault, tmp_path
 @pytest.mark.parametrize("change", [{"strength": 0.02}, {"positions": 512}, {"code": "uniform"}])
 def test_other_options_for_the_same_reference_are_refused(vault, tmp_path, change):
     path = registered(vault, tmp_path, 1)
-    with pytest.raises(UsageError, match="registered otherwise"):
+    with pytest.raises(UsageError, match="registered already, with other options"):
         register(vault, Registration(path, "spread", change, AT))
 
 
