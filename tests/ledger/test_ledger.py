@@ -77,7 +77,7 @@ def test_registering_again_later_changes_nothing(ledger):
 
 @pytest.mark.parametrize("change", [{"digest": "00"}, {"commitment": "00"}, {"payload": {}}, {"path": None}])
 def test_identifier_never_stands_for_two_references(ledger, change):
-    with pytest.raises(UsageError, match="registered otherwise"):
+    with pytest.raises(UsageError, match="registered already, with other contents"):
         ledger.register(reference_entry(**change))
     assert ledger.references() == (reference_entry(),)
 
@@ -139,6 +139,9 @@ def test_recipients_are_distinct_in_order_of_first_reservation_and_count_when_on
     assert ledger.recipients("r1") == ("Zeta", "Bolt", "Acme")
     assert ledger.recipients("r2") == ("Acme", "Zeta")
     assert ledger.recipients("r9") == ()
+    assert ledger.count_recipients() == 3
+    assert ledger.count_recipients(besides="Acme") == 2
+    assert ledger.count_recipients(besides="Nobody") == 3
     assert [(entry.reference, entry.recipient) for entry in ledger.issues("r2")] == [("r2", "Acme"), ("r2", "Zeta")]
 
 
