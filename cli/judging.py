@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxfp_cli.shared import MODEL, alpha_option, format_option, links_option, now, opened, progress, show, tell
+from onnxfp_cli.shared import (
+    MODEL,
+    alpha_option,
+    format_option,
+    links_option,
+    now,
+    opened,
+    option,
+    progress,
+    show,
+    tell,
+)
 
 if TYPE_CHECKING:
     from onnxfp.domain import Verdict
@@ -16,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("trace")
 @click.argument("suspect", type=MODEL)
 @alpha_option
-@click.option("--paper", is_flag=True, help="Decode deepmarks copies as published: no bound, never exit status 0.")
+@option("--paper", is_flag=True, help="Decode deepmarks copies as published: no bound, never exit status 0.")
 @links_option
 @format_option
 @click.pass_context

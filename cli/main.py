@@ -12,7 +12,7 @@ from onnxfp.errors import OnnxfpError
 from onnxfp.report.status import BAD_INPUT, INTERRUPTED, PASSED
 from onnxfp_cli.judging import trace_command, verify_command
 from onnxfp_cli.marking import init_command, inspect_command, issue_command, register_command
-from onnxfp_cli.shared import forget_output, say
+from onnxfp_cli.shared import forget_output, option, say
 from onnxfp_cli.trying import attack_command, demo_command, ledger_group
 
 
@@ -41,8 +41,8 @@ class _Root(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ONNXFP"},
 )
-@click.version_option(__version__, prog_name="onnxfp")
-@click.option(
+@click.version_option(__version__, prog_name="onnxfp", allow_from_autoenv=False)
+@option(
     "--vault",
     default="./onnxfp-vault",
     show_default=True,
@@ -53,6 +53,8 @@ def cli(context: click.Context, /, vault: str) -> None:
     """Whose ONNX model is this, and who let it out?
 
     Exit status: 0 supported or passed, 3 not supported, 4 inconclusive, 2 usage or bad input, 130 interrupted.
+
+    Every option may be set by the environment: trace --allow-links is ONNXFP_TRACE_ALLOW_LINKS.
     """
     context.obj = vault
     if context.invoked_subcommand is None:

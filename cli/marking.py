@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import click
 
 from onnxfp_cli.shared import (
     MODEL,
+    SECRET,
     Number,
     alpha_option,
     force_option,
     format_option,
     links_option,
+    new_passphrase,
     now,
     opened,
-    passphrase,
+    option,
     progress,
     say,
     show,
@@ -26,14 +29,22 @@ _WARNING = "Never deliver the reference itself: whoever holds it can wash the ma
 
 
 @click.command("init")
-@click.option("--passphrase", "protect", is_flag=True, help="Protect the owner key (asked for, or ONNXFP_PASSPHRASE).")
+@option(
+    "--passphrase",
+    "protect",
+    is_flag=True,
+    help="Protect the owner key (asked for, unless ONNXFP_PASSPHRASE is set, which protects it anyway).",
+)
 @format_option
 @click.pass_context
 def init_command(context: click.Context, /, protect: bool, form: str) -> None:
     """Create a vault with a new owner key."""
     from onnxfp.workflows.vault import create_vault, vault_rows
 
-    show(create_vault(Path(context.obj), passphrase() if protect else None), vault_rows, form)
+    protected = protect or SECRET in os.environ
+    show(create_vault(Path(context.obj), new_passphrase() if protected else None), vault_rows, form)
+    if protected and not protect:
+        say(f"{SECRET} is set: it protects the new key, and every later command needs it.")
     say("Keep a backup of owner.key off this machine: without it no copy can ever be traced.")
 
 
@@ -50,17 +61,13 @@ def inspect_command(model: Path, allow_links: bool, form: str) -> None:
 
 @click.command("register")
 @click.argument("model", type=MODEL)
-@click.option("--scheme", default="spread", show_default=True, help="How copies are marked: spread or deepmarks.")
-@click.option(
-    "--strength", type=Number(0, 1, min_open=True), help="Change of a weight as a share of its carrier's spread."
-)
-@click.option("--positions", type=int, help="Symbols per copy; default: as many as the model carries.")
-@click.option("--code", help="tardos or uniform; deepmarks also takes bibd7, bibd13, bibd21, bibd31, orthogonal.")
-@click.option("--data", type=MODEL, help="An .npz with inputs (and labels): mark as strongly as they allow.")
-@click.option(
-    "--loss", type=Number(0, 1), default=0.001, show_default=True, help="Accuracy (or agreement) allowed to go."
-)
-@click.option("--no-keep", is_flag=True, help="Record path and digest only; do not copy the model into the vault.")
+@option("--scheme", default="spread", show_default=True, help="How copies are marked: spread or deepmarks.")
+@option("--strength", type=Number(0, 1, min_open=True), help="Change of a weight as a share of its carrier's spread.")
+@option("--positions", type=int, help="Symbols per copy; default: as many as the model carries.")
+@option("--code", help="tardos or uniform; deepmarks also takes bibd7, bibd13, bibd21, bibd31, orthogonal.")
+@option("--data", type=MODEL, help="An .npz with inputs (and labels): mark as strongly as they allow.")
+@option("--loss", type=Number(0, 1), default=0.001, show_default=True, help="Accuracy (or agreement) allowed to go.")
+@option("--no-keep", is_flag=True, help="Record path and digest only; do not copy the model into the vault.")
 @links_option
 @format_option
 @click.pass_context
@@ -95,16 +102,12 @@ def register_command(
 
 @click.command("issue")
 @click.argument("model", type=MODEL)
-@click.option("--to", "recipient", required=True, help="Who gets this copy.")
-@click.option("-o", "--output", type=MODEL, required=True, help="Where the copy is written.")
-@click.option("--dry-run", is_flag=True, help="Report capacity and expected evidence; write and record nothing.")
-@click.option(
-    "--budget", type=Number(0), default=0.25, show_default=True, help="Largest relative change of any carrier."
-)
-@click.option("--data", type=MODEL, help="An .npz with inputs (and labels) on which fidelity is checked.")
-@click.option(
-    "--loss", type=Number(0, 1), default=0.005, show_default=True, help="Accuracy (or agreement) allowed to go."
-)
+@option("--to", "recipient", required=True, help="Who gets this copy.")
+@option("-o", "--output", type=MODEL, required=True, help="Where the copy is written.")
+@option("--dry-run", is_flag=True, help="Report capacity and expected evidence; write and record nothing.")
+@option("--budget", type=Number(0), default=0.25, show_default=True, help="Largest relative change of any carrier.")
+@option("--data", type=MODEL, help="An .npz with inputs (and labels) on which fidelity is checked.")
+@option("--loss", type=Number(0, 1), default=0.005, show_default=True, help="Accuracy (or agreement) allowed to go.")
 @alpha_option
 @force_option
 @links_option

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 MODEL = click.Path(path_type=Path)
+SECRET = "ONNXFP_PASSPHRASE"  # noqa: S105
+"""Holds the passphrase itself; the flag of `init` has a twin of its own, ONNXFP_INIT_PASSPHRASE."""
 
 
 class Number(click.FloatRange):
@@ -32,12 +35,27 @@ class Number(click.FloatRange):
         return number
 
 
-format_option = click.option(
+class Option(click.Option):
+    """An option whose environment twin is named as it is typed: ONNXFP_TRACE_ALLOW_LINKS is trace's --allow-links."""
+
+    def twin(self, ctx: click.Context) -> str:
+        """Return the name of the variable."""
+        typed = max(self.opts, key=len).lstrip("-").replace("-", "_").upper()
+        return f"{ctx.auto_envvar_prefix}_{typed}"
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return what the environment says, or None where it says nothing."""
+        return os.environ.get(self.twin(ctx)) or None
+
+
+option = partial(click.option, cls=Option)
+
+format_option = option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
 )
-links_option = click.option("--allow-links", is_flag=True, help="Accept external data through links within its folder.")
-force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
-alpha_option = click.option(
+links_option = option("--allow-links", is_flag=True, help="Accept external data through links within its folder.")
+force_option = option("--force", is_flag=True, help="Replace the output if it exists.")
+alpha_option = option(
     "--alpha",
     type=Number(1e-100, 0.5),  # every look may halve it: far below lies 0, which is no bound
     default=1e-6,
@@ -55,11 +73,20 @@ def now() -> str:
 
 def passphrase() -> str:
     """Return the owner key's passphrase: from ONNXFP_PASSPHRASE, or asked for on a terminal."""
-    if "ONNXFP_PASSPHRASE" in os.environ:
-        return os.environ["ONNXFP_PASSPHRASE"]
-    if not sys.stdin.isatty():
-        raise click.UsageError("the owner key has a passphrase; set ONNXFP_PASSPHRASE")
-    answer: str = click.prompt("Passphrase of the owner key", hide_input=True, err=True)
+    return _passphrase("the owner key has a passphrase; set ONNXFP_PASSPHRASE")
+
+
+def new_passphrase() -> str:
+    """Return what is to protect a new owner key; who types it types it twice."""
+    return _passphrase("no terminal to ask on; set ONNXFP_PASSPHRASE to protect the new key", twice=True)
+
+
+def _passphrase(missing: str, *, twice: bool = False) -> str:
+    if SECRET in os.environ:
+        return os.environ[SECRET]
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise click.UsageError(missing)
+    answer: str = click.prompt("Passphrase of the owner key", hide_input=True, confirmation_prompt=twice, err=True)
     return answer
 
 

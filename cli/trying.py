@@ -6,16 +6,14 @@ from pathlib import Path
 
 import click
 
-from onnxfp_cli.shared import MODEL, force_option, format_option, now, opened, progress, show, tell
+from onnxfp_cli.shared import MODEL, force_option, format_option, now, opened, option, progress, show, tell
 
 
 @click.command("attack")
 @click.argument("models", type=MODEL, nargs=-1, required=True)
-@click.option("--with", "step", required=True, help="NAME[:value], such as prune:0.5, round:8, fp16, average.")
-@click.option("-o", "--output", type=MODEL, required=True, help="Where the result is written.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the attack's own randomness."
-)
+@option("--with", "step", required=True, help="NAME[:value], such as prune:0.5, round:8, fp16, average.")
+@option("-o", "--output", type=MODEL, required=True, help="Where the result is written.")
+@option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the attack's own randomness.")
 @force_option
 @format_option
 def attack_command(models: tuple[Path, ...], step: str, output: Path, seed: int, force: bool, form: str) -> None:
@@ -31,7 +29,7 @@ def ledger_group() -> None:
 
 
 @ledger_group.command("verify")
-@click.option("--head", help="A head that `issue` printed: it must stand in the chain.")
+@option("--head", help="A head that `issue` printed: it must stand in the chain.")
 @format_option
 @click.pass_context
 def ledger_verify_command(context: click.Context, /, head: str | None, form: str) -> None:

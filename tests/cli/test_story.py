@@ -316,7 +316,7 @@ def test_another_setting_on_the_same_suspect_halves_alpha_and_a_repeated_one_doe
 
 
 def test_a_flag_may_be_given_by_the_environment(stage):
-    outcome = stage.run("trace", stage.copy("Acme"), env={"ONNXFP_TRACE_FORM": "json", "ONNXFP_TRACE_ALPHA": "0.001"})
+    outcome = stage.run("trace", stage.copy("Acme"), env={"ONNXFP_TRACE_FORMAT": "json", "ONNXFP_TRACE_ALPHA": "0.001"})
     assert json.loads(outcome.out)["alpha"] == 0.001
 
 
