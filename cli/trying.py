@@ -9,9 +9,20 @@ import click
 from onnxfp_cli.shared import MODEL, force_option, format_option, now, opened, option, progress, show, tell
 
 
-@click.command("attack")
+class _WithAttacks(click.Command):
+    """A command whose help lists the attacks there are; they are looked up only when somebody asks."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list."""
+        from onnxfp.attacks import CATALOGUE
+
+        with formatter.section("Attacks"):
+            formatter.write_dl([(attack.usage, attack.summary) for attack in CATALOGUE.values()])
+
+
+@click.command("attack", cls=_WithAttacks)
 @click.argument("models", type=MODEL, nargs=-1, required=True)
-@option("--with", "step", required=True, help="NAME[:value], such as prune:0.5, round:8, fp16, average.")
+@option("--with", "step", required=True, help="One of the attacks below, such as prune:0.5 or average.")
 @option("-o", "--output", type=MODEL, required=True, help="Where the result is written.")
 @option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the attack's own randomness.")
 @force_option

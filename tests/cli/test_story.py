@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from onnxfp.attacks import CATALOGUE
 from onnxfp.demo import path as demo_file
 from tests.conftest import NAMES, SHAPES, layers, save, save_external
 
@@ -449,3 +450,10 @@ def test_labels_guard_accuracy(bare):
     bare.run("register", shutil_model, "--data", demo_file("digits_test.npz"))
     told = bare.run("issue", shutil_model, "--to", "A", "-o", bare.copy("a"), "--data", demo_file("digits_test.npz"))
     assert "log10 e" in told.out
+
+
+def test_the_help_of_attack_lists_every_attack(program):
+    told = " ".join(program("attack", "--help").out.split())
+    for attack in CATALOGUE.values():
+        assert attack.usage in told
+        assert attack.summary.partition(";")[0] in told
