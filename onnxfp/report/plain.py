@@ -9,6 +9,7 @@ from typing import Any
 
 from onnxfp import __version__
 from onnxfp.domain import Verdict
+from onnxfp.report.printable import printable_json
 
 
 def verdict_to_plain(verdict: Verdict) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def to_plain(value: Any) -> Any:
 
 def to_json(value: Any) -> str:
     """Return a result as indented JSON without NaN."""
-    return json.dumps(to_plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+    return printable_json(json.dumps(to_plain(value), indent=2, allow_nan=False, ensure_ascii=False))
 
 
 def _number(value: float | None) -> float | None:

@@ -145,6 +145,14 @@ def test_no_line_acts_on_a_terminal():
     assert table([(evil, "東京\u00a0é")]) == "a\\n\\x1b[2J\\u202e\\ud800b  東京\u00a0é"
 
 
+def test_json_says_everything_and_does_nothing_to_a_terminal():
+    evil = "a\n\x1b[2J\x7f\x9b\u202e\u2028\ud800\U000e0001b 東京"
+    told = to_json({"x": evil})
+    assert json.loads(told) == {"x": evil}
+    assert told.replace("\n", "").isprintable()
+    assert "東京" in told
+
+
 def test_tables_are_aligned():
     assert table([("a", "1"), ("longer", "2")]) == "a       1\nlonger  2"
     assert table([]) == ""
