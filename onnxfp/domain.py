@@ -42,6 +42,8 @@ class Carrier:
     """Robust standard deviation of its non-zero weights; 0 when it has none."""
     writable: bool = True
     """Whether its values can be changed in place: a float type of fixed width, in one piece."""
+    density: float = 1.0
+    """Share of its sampled weights that are not zero."""
 
     @property
     def size(self) -> int:

@@ -9,12 +9,12 @@ from onnxfp.artifact.digest import weight_digest
 from onnxfp.artifact.reader import Artifact
 from onnxfp.artifact.records import TensorRecord
 from onnxfp.artifact.wire import shown
-from onnxfp.domain import Carrier, ModelProfile, Weights
+from onnxfp.domain import Carrier, Floats, ModelProfile, Weights
 from onnxfp.errors import ArtifactError
 
 MIN_SIZE = 1024  # smaller tensors cannot hide anything
 _WINDOWS, _SAMPLE = 16, 1 << 18
-_NOT_WEIGHTS = frozenset({"string", "bool", "complex64", "complex128"})
+NOT_WEIGHTS = frozenset({"string", "bool", "complex64", "complex128"})
 _NORMAL_IQR = 1.349  # interquartile range of a standard normal variable
 
 
@@ -30,11 +30,9 @@ def carriers(artifact: Artifact, *, finite: bool = True) -> tuple[Carrier, ...]:
             looked at, in 16 windows.
     """
     return tuple(
-        Carrier(
-            record.name, record.shape, record.dtype, operator, _spread(artifact, record, finite=finite), record.writable
-        )
+        _carrier(artifact, record, operator, finite=finite)
         for record, operator in weights(artifact).values()
-        if record.size >= MIN_SIZE and record.dtype not in _NOT_WEIGHTS
+        if record.size >= MIN_SIZE and record.dtype not in NOT_WEIGHTS
     )
 
 
@@ -56,8 +54,7 @@ def sample(artifact: Artifact, record: TensorRecord) -> Weights:
     return np.concatenate([artifact.read(record, start, start + width) for start in starts])
 
 
-def _spread(artifact: Artifact, record: TensorRecord, *, finite: bool) -> float:
-    """Robust standard deviation of the non-zero values: heavy tails and pruning leave it nearly alone."""
+def _carrier(artifact: Artifact, record: TensorRecord, operator: str, *, finite: bool) -> Carrier:
     values = sample(artifact, record).astype(np.float64)
     good = np.isfinite(values)
     if finite and not good.all():
@@ -65,7 +62,13 @@ def _spread(artifact: Artifact, record: TensorRecord, *, finite: bool) -> float:
             f"tensor '{shown(record.name)}': expected finite weights, found NaN or infinity; a model that is to be "
             "marked must be whole: train or export it again"
         )
-    values = values[good & (values != 0)]
+    heard = values[good & (values != 0)]
+    density = len(heard) / len(values)
+    return Carrier(record.name, record.shape, record.dtype, operator, _spread(heard), record.writable, density)
+
+
+def _spread(values: Floats) -> float:
+    """Robust standard deviation of non-zero values: heavy tails and pruning leave it nearly alone."""
     if not len(values):
         return 0.0
     quarter, three = np.percentile(values, [25, 75])

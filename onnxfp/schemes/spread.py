@@ -122,12 +122,12 @@ class Spread(Scheme[SpreadKey]):
         """Pick the weights, draw the chips. Owner and recipients share the weights and nothing else."""
         del samples
         segments = pick_segments(profile.carriers, options.max_weights, keystream.derive("segments"))
-        size = sum(segment.size for segment in segments)
+        size = _weights_heard(segments, profile)
         role = _ROLES[options.role]
         positions = options.positions or _power_of_two_below(min(role.most, size // _WEIGHTS_PER_POSITION))
         if size < _WEIGHTS_PER_POSITION * max(positions, 64):
             raise CapacityError(
-                f"not enough positions: {size} weights carry {size // _WEIGHTS_PER_POSITION}, "
+                f"not enough positions: {size} weights that are not zero carry {size // _WEIGHTS_PER_POSITION}, "
                 f"{max(positions, 64)} are needed; use a larger model or fewer positions"
             )
         chips = Chips(
@@ -160,6 +160,12 @@ class Spread(Scheme[SpreadKey]):
     def read(self, public: PublicClaim[SpreadKey], responses: Sequence[Response]) -> Reading:
         """Gaussian log-likelihoods over a grid of coalition sizes and shares of the mark in what was read."""
         return coalition_reading(public.codebook, responses[0])
+
+
+def _weights_heard(segments: Sequence[Segment], profile: ModelProfile) -> int:
+    """Return how many weights are about to bear the mark: a zero stays zero."""
+    density = {carrier.name: carrier.density for carrier in profile.carriers}
+    return round(sum(segment.size * density[segment.carrier] for segment in segments))
 
 
 def _default_strength(segments: Sequence[Segment]) -> float:

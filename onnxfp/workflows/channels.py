@@ -76,7 +76,7 @@ def draw(channel: Channel, profile: ModelProfile, reference_key: Keystream) -> D
 
 def profile_to_json(profile: ModelProfile) -> dict[str, Any]:
     """Return a profile as plain values."""
-    carriers = [[c.name, list(c.shape), c.dtype, c.operator, c.spread, c.writable] for c in profile.carriers]
+    carriers = [[c.name, list(c.shape), c.dtype, c.operator, c.spread, c.writable, c.density] for c in profile.carriers]
     return {"digest": profile.digest, "carriers": carriers}
 
 
