@@ -9,7 +9,7 @@ Nothing here executes a graph, opens a runtime session or needs the onnx package
 
 from onnxfp.artifact.carriers import carriers, profile
 from onnxfp.artifact.digest import weight_digest
-from onnxfp.artifact.inspection import Inspection, inspect_artifact
+from onnxfp.artifact.inspection import Inspection, inspect_artifact, why_unmarkable
 from onnxfp.artifact.reader import Artifact, open_artifact
 from onnxfp.artifact.records import GraphRecord, NodeRecord, ScopeRecord, TensorRecord
 from onnxfp.artifact.resolve import resolve
@@ -38,5 +38,6 @@ __all__ = [
     "sketch",
     "staged_copy",
     "weight_digest",
+    "why_unmarkable",
     "write_patched",
 ]

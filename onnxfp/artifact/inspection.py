@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnxfp.artifact.carriers import carriers
@@ -26,7 +27,7 @@ class Inspection:
     nodes: int
     carriers: tuple[Carrier, ...]
     writable_weights: int
-    """Values of carriers that can be marked in place."""
+    """Values of carriers that can be marked: in place, and with a spread to measure a change by."""
     carrier_weights: int
     other_weights: int
     """Values of tensors that are no carriers: too small, integers, biases, not consumed as weights."""
@@ -45,7 +46,6 @@ def inspect_artifact(artifact: Artifact, *, finite: bool = True) -> Inspection:
         ArtifactError: weights are not finite, or the file changed while being read.
     """
     found = carriers(artifact, finite=finite)
-    names = {carrier.name for carrier in found}
     tensors, values = Counter[str](), Counter[str]()
     for record in artifact.tensors:
         tensors[record.dtype] += 1
@@ -61,7 +61,7 @@ def inspect_artifact(artifact: Artifact, *, finite: bool = True) -> Inspection:
         producer=graph.producer,
         nodes=len(graph.nodes),
         carriers=found,
-        writable_weights=sum(t.size for t in artifact.tensors if t.name in names and t.writable),
+        writable_weights=sum(carrier.size for carrier in found if carrier.writable and carrier.spread > 0),
         carrier_weights=carried,
         other_weights=values.total() - carried,
         dtypes=tuple((name, tensors[name], values[name]) for name, _ in values.most_common()),
@@ -70,3 +70,23 @@ def inspect_artifact(artifact: Artifact, *, finite: bool = True) -> Inspection:
         external_files=artifact.external_files,
         orphan_bytes=artifact.orphan_bytes,
     )
+
+
+def why_unmarkable(artifact: Artifact, found: Sequence[Carrier]) -> str:
+    """Return why no mark can be put into any of a model's carriers; empty when one can."""
+    if any(carrier.writable and carrier.spread > 0 for carrier in found):
+        return ""
+    if not found:
+        return (
+            "a mark needs Conv, ConvTranspose, Gemm, MatMul or recurrent weights of at least 1024 float, float16 or "
+            "bfloat16 elements"
+        )
+    constant = sum(carrier.writable for carrier in found)
+    shared = sum(artifact.tensor(carrier.name).shared for carrier in found)
+    others = len(found) - constant - shared
+    reasons = {
+        "constant or zero, so that any change would show": constant,
+        "stored in the same external bytes as another tensor": shared,
+        "not float, float16 or bfloat16 stored in one piece": others,
+    }
+    return f"of {len(found)} found, " + ", ".join(f"{count} are {why}" for why, count in reasons.items() if count)

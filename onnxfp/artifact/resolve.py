@@ -1,19 +1,24 @@
-"""Which tensor of a suspect answers for which carrier of the reference: by name, else by the values' own likeness."""
+"""Which tensor of a suspect answers for which carrier of the reference: by name, unless the values deny the name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import final
 
 import numpy as np
 
+from onnxfp.artifact.carriers import NOT_WEIGHTS
 from onnxfp.artifact.consumers import weights
 from onnxfp.artifact.reader import Artifact
 from onnxfp.artifact.records import TensorRecord
-from onnxfp.artifact.sketch import Sketch, correlations, points
+from onnxfp.artifact.sketch import ALIKE, Sketch, correlations, points
 from onnxfp.domain import Carrier, Floats
+from onnxfp.errors import ArtifactError
 
-_ALIKE = 0.5  # |correlation| of 64 values; unrelated ones reach 0.5 about once in 30 000 tries
-_MARGIN = 0.1  # by which the best must beat the second
+_MARGIN = 0.1  # by which another tensor must be more alike than the one of the carrier's name
+_UNUSED = 64  # tensors of one shape looked at that no operator takes as weights
 
 
 def resolve(
@@ -21,40 +26,87 @@ def resolve(
 ) -> dict[str, TensorRecord]:
     """Return carrier name -> tensor of `artifact`, for every carrier that has an answer; no tensor answers twice.
 
-    Same name and same shape come first. What is left is paired with an unclaimed weight of the same shape: the one
-    whose sampled values correlate clearly best with the reference's sketch. Nothing here depends on a key.
+    Same name and same shape answer, unless the sampled values of another tensor of that shape are clearly more like
+    the reference's sketch: names can be changed, and decoys put in their place. Nothing here depends on a key.
 
     Raises:
         ArtifactError: the artifact cannot be read.
     """
     wanted = tuple(reference_carriers)
     tensors = {record.name: record for record in artifact.tensors if record.sparse_shape is None}
-    found = {c.name: tensors[c.name] for c in wanted if c.name in tensors and tensors[c.name].shape == c.shape}
-    missing = [carrier for carrier in wanted if carrier.name not in found]
-    if sketch is None or not missing:
-        return found
-    claimed = {record.name for record in found.values()}
-    sampled = {tensor.name: np.array(tensor.values) for tensor in sketch.tensors}
-    shapes = {carrier.shape for carrier in missing}
-    free = [r for r, _ in weights(artifact).values() if r.name not in claimed and r.shape in shapes]
-    known = {record.name: points(artifact, record) for record in free}
-    return found | _pair([c for c in missing if c.name in sampled], free, sampled, known)
-
-
-def _pair(
-    missing: list[Carrier], free: list[TensorRecord], sampled: Mapping[str, Floats], known: Mapping[str, Floats]
-) -> dict[str, TensorRecord]:
+    named = {c.name: tensors[c.name] for c in wanted if c.name in tensors and tensors[c.name].shape == c.shape}
+    if sketch is None:
+        return named
+    samples = {sampled.name: np.array(sampled.values) for sampled in sketch.tensors}
+    suspects = _Suspects(artifact, {record.name for record, _ in weights(artifact).values()})
     found: dict[str, TensorRecord] = {}
     claimed: set[str] = set()
-    shapes = {carrier.shape: [r for r in free if r.shape == carrier.shape] for carrier in missing}
-    tables = {shape: np.stack([known[r.name] for r in same]) for shape, same in shapes.items() if same}
-    for carrier in missing:
-        if carrier.shape in tables:
-            likeness = correlations(sampled[carrier.name], tables[carrier.shape])
-            best = int(likeness.argmax())
-            record = shapes[carrier.shape][best]
-            second = float(np.delete(likeness, best).max(initial=0.0))
-            if likeness[best] >= max(_ALIKE, second + _MARGIN) and record.name not in claimed:
-                found[carrier.name] = record
-                claimed.add(record.name)
+    for carrier in wanted:
+        record = named.get(carrier.name)
+        if carrier.name in samples:
+            record = suspects.answer(carrier.shape, samples[carrier.name], record, claimed)
+        if record is not None and record.name not in claimed:
+            found[carrier.name] = record
+            claimed.add(record.name)
     return found
+
+
+@final
+@dataclass(frozen=True)
+class _Suspects:
+    """The tensors that may answer for a carrier; each is read once."""
+
+    artifact: Artifact
+    used: set[str]
+    """Names of those that operators take as weights."""
+    known: dict[tuple[str, int], Floats] = field(default_factory=dict)
+
+    def answer(
+        self, shape: tuple[int, ...], sample: Floats, named: TensorRecord | None, claimed: set[str]
+    ) -> TensorRecord | None:
+        """Return the tensor of the carrier's name, or the one that is clearly more alike, if there is one."""
+        likeness = self._likeness([named], sample)[0] if named is not None else 0.0
+        if named is not None and named.name in self.used and likeness > 1 - _MARGIN:
+            return named
+        free = [record for record in self._of_shape(shape) if record.name not in claimed and record != named]
+        best = named
+        for record, alike in zip(free, self._likeness(free, sample), strict=True):
+            if alike >= ALIKE and (best is None or alike > likeness + self._margin(record, best, named)):
+                best, likeness = record, alike
+        return best
+
+    def _margin(self, record: TensorRecord, best: TensorRecord, named: TensorRecord | None) -> float:
+        """How much more alike `record` must be: what no operator uses may be a decoy, whatever its values are."""
+        if (record.name in self.used) != (best.name in self.used):
+            return _MARGIN if best.name in self.used else -_MARGIN
+        return _MARGIN if best is named else 0.0
+
+    def _of_shape(self, shape: tuple[int, ...]) -> Iterator[TensorRecord]:
+        same = [
+            record
+            for record in self.artifact.tensors
+            if record.shape == shape and record.sparse_shape is None and record.dtype not in NOT_WEIGHTS
+        ]
+        yield from (record for record in same if record.name in self.used)
+        yield from islice((record for record in same if record.name not in self.used), _UNUSED)
+
+    def _likeness(self, records: list[TensorRecord], sample: Floats) -> list[float]:
+        if not records:
+            return []
+        table = np.stack([self._points(record, len(sample)) for record in records])
+        return [float(alike) for alike in correlations(sample, table)]
+
+    def _points(self, record: TensorRecord, count: int) -> Floats:
+        key = (record.name, count)
+        if key not in self.known:
+            self.known[key] = _readable(self.artifact, record, count)
+        return self.known[key]
+
+
+def _readable(artifact: Artifact, record: TensorRecord, count: int) -> Floats:
+    """Return a tensor's values at its public places; what cannot be read there resembles nothing."""
+    try:
+        found = points(artifact, record, count)
+    except ArtifactError:
+        found = np.zeros(0)
+    return found if len(found) == count else np.full(count, np.nan)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnxfp.artifact import Artifact, carriers, copy_artifact, open_artifact, sketch
+from onnxfp.artifact import Artifact, carriers, copy_artifact, open_artifact, sketch, why_unmarkable
 from onnxfp.domain import Decision, ModelProfile
 from onnxfp.errors import ArtifactError, CapacityError, FidelityError, UsageError, VaultError
 from onnxfp.keys.keystream import Keystream
@@ -70,11 +70,8 @@ def register(vault: Vault, request: Registration, fidelity: Fidelity | None = No
     """
     with open_artifact(request.model, allow_links=request.allow_links) as artifact:
         found = carriers(artifact)
-        if not any(carrier.writable and carrier.spread > 0 for carrier in found):
-            raise CapacityError(
-                f"{artifact.label}: no carrier: a mark needs Conv, ConvTranspose, Gemm, MatMul or recurrent weights "
-                "of at least 1024 float, float16 or bfloat16 elements"
-            )
+        if reason := why_unmarkable(artifact, found):
+            raise CapacityError(f"{artifact.label}: no carrier: {reason}")
         profile = ModelProfile(cached_digest(artifact, vault.root / "digests.json"), found)
         key = vault.reference_key(profile.digest)
         drawn = _drawn(request, profile, key)
