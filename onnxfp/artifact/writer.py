@@ -155,6 +155,8 @@ class StagedCopy:
                 file.copy_from(source, self._cancel)
             finally:
                 os.close(source)
+            if not self._cancel.is_set():
+                file.finish()  # the bulk reaches the disk while patches are computed
 
     def _flush(self) -> None:
         if self._copied is not None:
