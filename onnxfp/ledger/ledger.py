@@ -59,7 +59,9 @@ class Ledger:
                 content = (Kind.REFERENCE, entry.reference, "", document)
                 row = journal.append(content, entry.registered_at)
         if row.payload != document:
-            raise UsageError(f"reference {entry.reference} is registered already, with other contents; what was registered stays")
+            raise UsageError(
+                f"reference {entry.reference} is registered already, with other contents; what was registered stays"
+            )
         return ReferenceEntry.of_row(row)
 
     def references(self) -> tuple[ReferenceEntry, ...]:
