@@ -72,7 +72,7 @@ class SpreadOptions:
     sqrt(1200 / (weights * carriers)), between 0.005 and 0.05: the more layers a model has, the less each may move."""
     overlap: int = 0
     """Chips to which a weight belongs; 0 for 16 (4 for the owner)."""
-    max_weights: int = 1 << 21
+    max_weights: int = 3 << 19
     """Weights used at most, in keyed contiguous blocks spread over all carriers."""
     code: str = ""
     """``tardos`` or ``uniform``; empty for ``tardos`` (``uniform`` for the owner)."""
