@@ -65,7 +65,6 @@ class StagedCopy:
                 make_folders(location, file.target, self._made)
                 file.create()
             self._copied = self._pool.submit(self._copy)
-        self._pool.submit(self._sync)
 
     def patch(self, name: str, start: int, values: Weights) -> None:
         """Replace values of one tensor.
@@ -156,12 +155,8 @@ class StagedCopy:
                 file.copy_from(source, self._cancel)
             finally:
                 os.close(source)
-
-    def _sync(self) -> None:
-        """Let the bulk reach the disk while patches are computed and read back; `commit` makes sure of all of it."""
-        for file in self._files.values():
             if not self._cancel.is_set():
-                file.finish()
+                file.finish()  # the bulk reaches the disk while patches are computed
 
     def _flush(self) -> None:
         if self._copied is not None:
