@@ -132,7 +132,11 @@ class OutputTarget:
     """The artifact shall answer `inputs` with `labels`."""
 
     inputs: npt.NDArray[np.generic]
+    """(samples, ...), as the artifact takes them."""
     labels: npt.NDArray[np.int64]
+    """(samples,)."""
+    positions: npt.NDArray[np.int64]
+    """(samples,): which position each of them teaches."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,9 @@ class QueryProbe:
     """Ask a suspect, open or sealed, for its outputs."""
 
     inputs: npt.NDArray[np.generic]
+    """(samples, ...), in the order in which they are to be sent."""
+    each: int = 1
+    """Consecutive inputs that belong to one position."""
 
 
 Probe = WeightProbe | QueryProbe
@@ -174,15 +181,19 @@ Probe = WeightProbe | QueryProbe
 
 @dataclass(frozen=True)
 class Answered:
-    """What the suspect answered: (positions,) for a WeightProbe, (samples, ...) for a QueryProbe."""
+    """What the suspect answered."""
 
     values: Floats
+    """For a WeightProbe (positions,). For a QueryProbe (samples,) labels or (samples, classes) log-probabilities; NaN
+    is no answer, -inf a class that was not among those returned."""
     coverage: float = 1.0
     """Share of what was asked that could be read."""
     unread: tuple[str, ...] = ()
     """What could not be read and therefore says nothing; in words."""
     transforms: tuple[str, ...] = ()
     """What was undone on the way; in words."""
+    provider: str = ""
+    """What ran the model: an execution provider, or where a remote one says it runs."""
 
 
 @dataclass(frozen=True)

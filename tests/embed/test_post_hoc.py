@@ -176,9 +176,10 @@ def test_a_wrong_weight_outside_the_segments_is_nobodys_business():
     assert solve([target("a")], reader(weights), 1.0)
 
 
-@pytest.mark.parametrize(
-    "constraint", [OutputTarget(np.zeros((1, 4)), np.zeros(1, dtype=np.int64)), Membership(np.zeros(1, dtype=np.int64))]
-)
+NONE = np.zeros(0, dtype=np.int64)
+
+
+@pytest.mark.parametrize("constraint", [OutputTarget(np.zeros((1, 4)), NONE, NONE), Membership(NONE)])
 def test_constraints_that_need_training_are_refused(constraint):
     with pytest.raises(UsageError, match="needs training"):
         solve([target("a"), constraint], reader(WEIGHTS), 1.0)
