@@ -262,6 +262,9 @@ class Reading:
     """Share of the positions' substance that could be read; 0 when nothing was answered."""
     unread: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
+    tally: npt.NDArray[np.int64] | None = None
+    """(positions, alphabet): points of each symbol, where points are counted; their sum has an exact tail."""
+    provider: str = ""
 
 
 # --- what is decided ------------------------------------------------------------------------------------------------

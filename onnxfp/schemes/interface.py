@@ -6,19 +6,20 @@ A scheme is pure numpy. It never sees a file, and `probes` and `read` never see 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-import numpy as np
 import numpy.typing as npt
 
 from onnxfp.codes.interface import Code
-from onnxfp.domain import Access, Claim, Constraint, ModelProfile, Probe, PublicClaim, Reading, Response
+from onnxfp.domain import Access, Claim, Constraint, Floats, ModelProfile, Probe, PublicClaim, Reading, Response
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
 
-Samples = Mapping[str, npt.NDArray[np.generic]]
+Samples = Mapping[str, npt.NDArray[Any]]
+Ask = Callable[[npt.NDArray[Any]], Floats]
+"""Inputs (samples, ...) to the log-probabilities (samples, classes) of the unmarked reference."""
 
 
 class SchemeKey(Protocol):
@@ -70,9 +71,32 @@ class Scheme(ABC, Generic[Key]):
             UsageError: a name or a value that the scheme does not take.
         """
 
+    def select(self, data: Samples, options: Any, keystream: Keystream, ask: Ask) -> Samples:
+        """Return what a key needs of the owner's data and of the unmarked reference; nothing, unless a scheme says so.
+
+        It is kept with the claim and committed to, together with the options, before any symbol is drawn.
+
+        Args:
+            data: ``inputs`` (samples, ...), perhaps ``labels``, and what else a scheme takes.
+            options: of this scheme.
+            keystream: that `keygen` will get.
+            ask: the unmarked reference.
+
+        Raises:
+            UsageError: the data do not do.
+        """
+        del data, options, keystream, ask
+        return {}
+
     @abstractmethod
     def keygen(self, profile: ModelProfile, samples: Samples, options: Any, keystream: Keystream) -> Key:
         """Draw a key. Options are read here only; all that a judge needs is in the key.
+
+        Args:
+            profile: of the reference.
+            samples: what `select` returned.
+            options: of this scheme.
+            keystream: all that is secret comes from it.
 
         Raises:
             CapacityError: the model cannot carry the positions asked for.

@@ -1,0 +1,147 @@
+"""Zhang: secret inputs to which a marked model gives secret answers.
+
+Paper: Zhang, Gu, Jang, Wu, Stoecklin, Huang, Molloy, "Protecting Intellectual Property of Deep Neural Networks with
+Watermarking", ASIACCS 2018: triggers by content, by noise, or unrelated to the task (section 3).
+Marks: answers to triggers, taught by fine-tuning. One position is one keyed pattern (content, noise) or one picture
+(unrelated); its symbol is its key label.
+Reads: labels or scores of whoever answers queries; weights are not looked at.
+Null: the suspect is independent of the key labels, which the owner's key drew at random after the triggers were fixed;
+the e-value has mean 1.
+Departs: the paper gives all triggers one label, for which no chance level is known (`zhang_paper` reproduces that);
+here every trigger has its own, never the one that the unmarked reference answers. Patterns are taught on some task
+images and asked for on others.
+Limits: the same in every copy, so it says "ours" and not "whose"; a model trained anew, or distilled without the
+triggers, does not know them; whoever learns a trigger can filter it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+
+from onnxfp.codes.allowed import Allowed
+from onnxfp.domain import (
+    Access,
+    Claim,
+    ModelProfile,
+    OutputTarget,
+    PublicClaim,
+    QueryProbe,
+    Reading,
+    Response,
+)
+from onnxfp.errors import UsageError
+from onnxfp.keys.keystream import Keystream
+from onnxfp.schemes.answers import Asked, label_reading
+from onnxfp.schemes.interface import Ask, Samples, Scheme, options_of
+from onnxfp.triggers.canvas import Inputs
+from onnxfp.triggers.corpus import Corpus, corpus_of, pick_corpus
+from onnxfp.triggers.kinds import KINDS
+
+_ALPHABET = 64  # classes that can be key labels at most; a keyed choice when the model has more
+_LEAST, _MOST = 32, 4096  # positions
+
+
+@dataclass(frozen=True)
+class ZhangOptions:
+    """How a trigger set is made; everything a key depends on besides the secret and the owner's data."""
+
+    triggers: str = "content"
+    """``content``, ``noise`` or ``unrelated``."""
+    positions: int = 64
+    """Patterns or pictures with a key label each; at least 32."""
+    taught: int = 48
+    """Inputs that teach each of them."""
+    each: int = 1
+    """Inputs that ask for each of them; a position is complete when all are answered."""
+    deviation: float = 0.35
+    """Of noise, as a share of the range of the inputs."""
+
+
+@dataclass(frozen=True)
+class ZhangKey:
+    """The triggers, and what the unmarked reference makes of them."""
+
+    taught: Inputs
+    """(positions * taught, ...), position by position; no judge needs them."""
+    asked: Inputs
+    """(positions * each, ...), in keyed order; those who are asked never saw the pictures below them."""
+    reference: Asked
+    """What the unmarked reference answers to `asked`, and which classes are symbols."""
+    code: Allowed
+
+    @property
+    def positions(self) -> int:
+        """Number of positions."""
+        return len(self.code.allowed)
+
+
+@final
+class Zhang(Scheme[ZhangKey]):
+    """The trigger sets of Zhang et al. with a key label for every trigger."""
+
+    name = "zhang"
+    paper = "Zhang et al., ASIACCS 2018"
+    access = Access.LABELS
+    traces_copies = False
+
+    def options(self, values: Mapping[str, Any]) -> ZhangOptions:
+        """Return options from plain values."""
+        options = options_of(self.name, ZhangOptions, values)
+        if options.triggers not in KINDS:
+            raise UsageError(f"triggers are one of {', '.join(KINDS)}, not {options.triggers!r}")
+        if not _LEAST <= options.positions <= _MOST:
+            raise UsageError(f"positions are {_LEAST} to {_MOST}, not {options.positions}")
+        if not (1 <= options.taught <= 1024 and 1 <= options.each <= 64):
+            raise UsageError("a position is taught by 1 to 1024 inputs and asked for by 1 to 64")
+        if not 0 < options.deviation <= 1:
+            raise UsageError(f"deviation is a share of the range of the inputs in (0, 1], not {options.deviation}")
+        return options
+
+    def select(self, data: Samples, options: ZhangOptions, keystream: Keystream, ask: Ask) -> Samples:
+        """Pick the pictures below the triggers, and ask the unmarked reference for its answers to the triggers."""
+        corpus = pick_corpus(data, options.positions * options.each, keystream.derive("corpus"))
+        _, asked = _triggers(corpus, options, keystream)
+        answers = np.asarray(ask(asked), dtype=np.float64)
+        if answers.shape[:1] != (len(asked),) or answers.ndim != 2 or answers.shape[1] < 2:
+            raise UsageError("the model gives no scores per class; a trigger set needs a classifier")
+        if not np.isfinite(answers.max(axis=1)).all():
+            raise UsageError("the unmarked model gives no answer to some triggers (NaN); choose other triggers")
+        return {**corpus.samples(), "answers": answers}
+
+    def keygen(self, profile: ModelProfile, samples: Samples, options: ZhangOptions, keystream: Keystream) -> ZhangKey:
+        """Draw patterns and stamp them; the same samples and secret give the same triggers."""
+        del profile
+        taught, asked = _triggers(corpus_of(samples), options, keystream)
+        if len(np.unique(asked.reshape(len(asked), -1), axis=0)) < len(asked):
+            raise UsageError("two triggers are the same picture; give more varied data")
+        reference = Asked.of(np.asarray(samples["answers"], dtype=np.float64), options.each, _ALPHABET, keystream)
+        return ZhangKey(taught, asked, reference, Allowed(reference.allowed()))
+
+    def settled(self, options: ZhangOptions, key: ZhangKey) -> ZhangOptions:
+        """Return the options; they leave nothing open."""
+        return replace(options, positions=key.positions)
+
+    def plan(self, claim: Claim[ZhangKey]) -> tuple[OutputTarget, ...]:
+        """One target: every taught trigger with the key label of its position."""
+        key = claim.public.key
+        positions = np.repeat(np.arange(key.positions), len(key.taught) // key.positions)
+        labels = key.reference.classes[claim.codeword][positions]
+        return (OutputTarget(key.taught, labels, positions),)
+
+    def probes(self, public: PublicClaim[ZhangKey]) -> tuple[QueryProbe, ...]:
+        """One probe: every asked trigger, position by position."""
+        return (QueryProbe(public.key.asked, public.key.reference.each),)
+
+    def read(self, public: PublicClaim[ZhangKey], responses: Sequence[Response]) -> Reading:
+        """Log-likelihoods over a grid of hit rates and, where scores are returned, of gains over the reference."""
+        return label_reading(public.key.reference, public.codebook, responses[0])
+
+
+def _triggers(corpus: Corpus, options: ZhangOptions, keystream: Keystream) -> tuple[Inputs, Inputs]:
+    """Return the taught triggers (positions * taught, ...) and the asked ones (positions * each, ...)."""
+    make = KINDS[options.triggers](corpus, options, keystream.derive("triggers", options.triggers))
+    return make.taught(), make.asked()

@@ -1,0 +1,164 @@
+"""Zhang as published: every trigger gets one and the same target label.
+
+Paper: Zhang et al., ASIACCS 2018, section 3 and Algorithm 1: one pattern, one target label, ordinary cross-entropy.
+Marks: the target label on task images that bear the owner's pattern.
+Reads: labels of images that bear the owner's pattern, beside labels of the same images under control patterns.
+Null: the owner's pattern is one of 256 that the key drew alike, and the suspect does not know which. An independent
+model may well answer the target label to everything that looks odd, so that hits have no known chance level: the naive
+binomial would accuse it. Only the rank among the controls has one: the p-value is at least 1/256.
+Departs: the paper states no test; this paired one is ours. The owner's label is drawn from the key.
+Limits: at alpha = 1e-6 it never says "ours"; it is here to reproduce the paper. `zhang` is the sound form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from onnxfp.codes.uniform import Uniform
+from onnxfp.domain import (
+    Access,
+    Answered,
+    Claim,
+    ModelProfile,
+    OutputTarget,
+    PublicClaim,
+    QueryProbe,
+    Reading,
+    Response,
+    Unanswered,
+)
+from onnxfp.errors import UsageError
+from onnxfp.keys.keystream import Keystream
+from onnxfp.schemes.answers import answered_labels
+from onnxfp.schemes.interface import Ask, Samples, Scheme, options_of
+from onnxfp.triggers.canvas import Inputs
+from onnxfp.triggers.corpus import corpus_of, pick_corpus
+from onnxfp.triggers.kinds import KINDS, Kind
+
+CANDIDATES = 256  # the owner's pattern and 255 controls: all that one symbol can tell apart
+_GAINS = (0.0, 1.0, 4.0)  # per answered image
+
+
+@dataclass(frozen=True)
+class ZhangPaperOptions:
+    """How the published trigger set is made."""
+
+    triggers: str = "content"
+    """``content`` or ``noise``."""
+    taught: int = 256
+    """Task images that teach the pattern."""
+    each: int = 8
+    """Task images that ask, under every candidate pattern."""
+    deviation: float = 0.35
+    """Of noise, as a share of the range of the inputs."""
+
+
+@dataclass(frozen=True)
+class ZhangPaperKey:
+    """All candidate patterns; which one is the owner's is the only symbol."""
+
+    kind: Kind
+    each: int
+    label: int
+    """The target label."""
+    code: Uniform
+
+    @property
+    def positions(self) -> int:
+        """One position: which candidate."""
+        return 1
+
+
+@dataclass(frozen=True)
+class _Amounts:
+    """As many positions as there are candidates."""
+
+    taught: int
+    each: int
+    deviation: float
+    positions: int = CANDIDATES
+
+
+@final
+class ZhangPaper(Scheme[ZhangPaperKey]):
+    """The published form, with a test that accuses nobody wrongly."""
+
+    name = "zhang_paper"
+    paper = "Zhang et al., ASIACCS 2018 (as published)"
+    access = Access.LABELS
+    traces_copies = False
+
+    def options(self, values: Mapping[str, Any]) -> ZhangPaperOptions:
+        """Return options from plain values."""
+        options = options_of(self.name, ZhangPaperOptions, values)
+        if options.triggers not in ("content", "noise"):
+            raise UsageError(f"published triggers with controls are content or noise, not {options.triggers!r}")
+        if not (1 <= options.taught <= 4096 and 1 <= options.each <= 64 and 0 < options.deviation <= 1):
+            raise UsageError("a pattern is taught by 1 to 4096 images, asked for by 1 to 64, at a deviation in (0, 1]")
+        return options
+
+    def select(self, data: Samples, options: ZhangPaperOptions, keystream: Keystream, ask: Ask) -> Samples:
+        """Pick the pictures below the patterns, and draw the target label among the reference's classes."""
+        corpus = pick_corpus(data, options.each, keystream.derive("corpus"))
+        classes = np.asarray(ask(corpus.held_out)).shape[1]
+        label = int(keystream.derive("label").words32(1)[0]) % classes
+        return {**corpus.samples(), "label": np.asarray([label])}
+
+    def keygen(
+        self, profile: ModelProfile, samples: Samples, options: ZhangPaperOptions, keystream: Keystream
+    ) -> ZhangPaperKey:
+        """Draw all candidate patterns alike."""
+        del profile
+        amounts = _Amounts(options.taught, options.each, options.deviation)
+        kind = KINDS[options.triggers](corpus_of(samples), amounts, keystream.derive("triggers", options.triggers))
+        return ZhangPaperKey(kind, options.each, int(samples["label"][0]), Uniform(CANDIDATES))
+
+    def settled(self, options: ZhangPaperOptions, key: ZhangPaperKey) -> ZhangPaperOptions:
+        """Return the options; they leave nothing open."""
+        del key
+        return options
+
+    def plan(self, claim: Claim[ZhangPaperKey]) -> tuple[OutputTarget, ...]:
+        """One target: the owner's pattern on task images, all with the target label."""
+        kind, owner = claim.public.key.kind, int(claim.codeword[0])
+        inputs = kind.taught_at(np.full(kind.amounts.taught, owner))
+        none = np.zeros(len(inputs), dtype=np.int64)
+        return (OutputTarget(inputs, none + claim.public.key.label, none),)
+
+    def probes(self, public: PublicClaim[ZhangPaperKey]) -> tuple[QueryProbe, ...]:
+        """One probe: the same few images under every candidate."""
+        return (QueryProbe(_asked(public.key), CANDIDATES * public.key.each),)
+
+    def read(self, public: PublicClaim[ZhangPaperKey], responses: Sequence[Response]) -> Reading:
+        """Count, for each candidate, how many of the same images get the target label under it."""
+        shape, key = (len(_GAINS), 1, CANDIDATES), public.key
+        weights = np.full(len(_GAINS), 1.0 / len(_GAINS))
+        match responses[0]:
+            case Unanswered(reason):
+                return Reading(np.zeros(shape), weights, 0.0, (reason,))
+            case Answered() as answered:
+                labels = answered_labels(answered, CANDIDATES * key.each)
+        if labels is None:
+            what = f"answers of shape {answered.values.shape} to {CANDIDATES * key.each} triggers"
+            return Reading(np.zeros(shape), weights, 0.0, (*answered.unread, what))
+        counted = (labels == key.label).reshape(1, CANDIDATES, key.each).sum(axis=2)
+        return Reading(
+            np.asarray(_GAINS)[:, None, None] * counted,
+            weights,
+            answered.coverage if (labels >= 0).any() else 0.0,
+            answered.unread,
+            answered.transforms,
+            counted,
+            answered.provider,
+        )
+
+
+def _asked(key: ZhangPaperKey) -> Inputs:
+    kind = key.kind
+    positions = np.repeat(np.arange(CANDIDATES), key.each)
+    pictures = np.tile(kind.canvas.pictures(kind.corpus.held_out), (CANDIDATES, 1, 1, 1))
+    return kind.canvas.inputs(kind.put(pictures, positions))
