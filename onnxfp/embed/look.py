@@ -1,0 +1,68 @@
+"""What a model under training is worth at one moment: accuracy, triggers hit and by how much, weight targets met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+
+from onnxfp.domain import Floats
+from onnxfp.embed.lesson import Lesson, blocks
+from onnxfp.embed.task import Inputs, Labels
+from onnxfp.embed.terms import leads
+
+
+@final
+@dataclass(frozen=True)
+class Look:
+    """One look at the model."""
+
+    accuracy: float
+    hit_rate: float
+    """Share of the triggers that are answered with their label."""
+    margin: float
+    """The lead that nineteen triggers in twenty exceed."""
+    least: float
+    """The smallest lead of all."""
+    missing: float
+    """How much more of a weight target is missing than it tolerates; 0 when all are met."""
+
+    def within(self, lesson: Lesson) -> bool:
+        """Whether the model may be handed out."""
+        return self.missing == 0 and self.accuracy >= lesson.before - lesson.tuning.loss - 1e-9
+
+    def worth(self, lesson: Lesson) -> tuple[float, float, float]:
+        """What is better is greater: more hits, then the margin as far as it is wanted, then accuracy."""
+        return self.hit_rate, min(self.margin, lesson.tuning.margin), self.accuracy
+
+    def done(self, lesson: Lesson) -> bool:
+        """Whether nothing is left to learn."""
+        return self.within(lesson) and self.least >= lesson.tuning.margin
+
+
+def look(lesson: Lesson) -> Look:
+    """Ask the model everything it is judged by."""
+    task, triggers = lesson.task, lesson.triggers
+    right = _each(lesson, task.val_inputs.__getitem__, lesson.truth, lambda answers, truth: answers.argmax(1) == truth)
+    ahead = _each(lesson, triggers.take, triggers.labels, leads) if triggers.targets else np.array([np.inf])
+    missing = float(np.max([0.0, *(term.missing() - term.target.tolerance for term in lesson.terms)]))  # NaN stays
+    margin = float(np.quantile(ahead, 0.05, method="lower"))
+    return Look(float(right.mean()), float((ahead > 0).mean()), margin, float(ahead.min()), missing)
+
+
+def _each(
+    lesson: Lesson,
+    take: Callable[[Labels], Inputs],
+    labels: Labels,
+    measure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Floats:
+    """Measure every answer against its label: (samples,)."""
+    with torch.no_grad():
+        measured = [
+            measure(lesson.ask(take(rows)).cpu(), torch.from_numpy(labels[rows])).double().numpy()
+            for rows in blocks(len(labels))
+        ]
+    return np.concatenate(measured)
