@@ -1,67 +1,140 @@
-"""A sealed suspect on this machine: an onnxruntime session that is only ever given inputs."""
+"""A sealed suspect on this machine: onnxruntime in a confined child process that is only ever given inputs.
+
+The model is opened in the child, after it has given up what it does not need (`confinement`); a model that crashes it,
+fills its memory or never ends costs this process a reason, not its life.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self, assert_never, final
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxfp.errors import ArtifactError, UsageError
+from onnxfp.domain import Answered, Probe, QueryProbe, Response, Unanswered, WeightProbe
+from onnxfp.errors import ArtifactError, OnnxfpError, UsageError
+from onnxfp.suspect.channel import TooLarge
+from onnxfp.suspect.gathered import Output, TooMuch
+from onnxfp.suspect.limits import DEFAULT, Limits
+from onnxfp.suspect.model_input import Inputs, ModelInput
+from onnxfp.suspect.outputs import Unreadable, class_answers
+from onnxfp.suspect.providers import DEVICES
+from onnxfp.suspect.running import Running, start_running
+from onnxfp.suspect.worker import Lost, Worker, start_worker
 
-_BATCH = 256
+__all__ = ["Limits", "ModelInput", "Session", "open_session"]
 
 
-@dataclass(frozen=True)
+@final
 class Session:
-    """A model that can be run. Made by `open_session`."""
+    """A model that can be run; made by `open_session`. Not for two threads at once."""
 
-    path: Path
-    session: Any
+    def __init__(self, path: Path, worker: Worker, running: Running | str, device: str) -> None:
+        self._path = path
+        self._worker = worker
+        self._running = running
+        self._device = device
 
-    def outputs(self, inputs: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-        """Return the first output for a batch of inputs (samples, ...): (samples, features).
+    def __enter__(self) -> Self:
+        """Return the session."""
+        return self
 
-        Raises:
-            UsageError: the inputs do not fit the model.
-        """
-        name = self.session.get_inputs()[0].name
-        try:
-            parts = [
-                np.asarray(self.session.run(None, {name: inputs[at : at + _BATCH]})[0], dtype=np.float64)
-                for at in range(0, len(inputs), _BATCH)
-            ]
-        except Exception as problem:  # onnxruntime raises types of its own, without a common root
-            raise UsageError(f"{self.path} does not take these inputs: {_first_line(problem)}") from problem
-        return np.concatenate(parts).reshape(len(inputs), -1)
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """End the process that runs the model."""
+        self._worker.close()
 
     @property
     def provider(self) -> str:
-        """Where it runs."""
-        return str(self.session.get_providers()[0])
+        """The execution provider that really runs the model; empty when it could not be opened."""
+        return "" if isinstance(self._running, str) else self._running.known.provider
+
+    @property
+    def fallback(self) -> str:
+        """Says so when the device that was named is not the one that runs the model; else empty."""
+        wanted = DEVICES.get(self._device, self.provider)
+        return f"{self._device} was asked for, {self.provider} runs it" if self.provider not in ("", wanted) else ""
+
+    @property
+    def input(self) -> ModelInput:
+        """What it takes; nothing when it could not be opened."""
+        return ModelInput("", (), "") if isinstance(self._running, str) else self._running.known.input
+
+    def answer(self, probe: Probe) -> Response:
+        """Answer with labels or log-probabilities, or say why not."""
+        match probe:
+            case WeightProbe():
+                return Unanswered("it is only asked for outputs; its weights are not read")
+            case QueryProbe():
+                try:
+                    outputs = self._outputs(probe.inputs)
+                    return Answered(class_answers(outputs, len(probe.inputs)), provider=self.provider)
+                except (OnnxfpError, Unreadable) as problem:
+                    return Unanswered(str(problem))
+        assert_never(probe)
+
+    def outputs(self, inputs: Inputs) -> npt.NDArray[np.float64]:
+        """Return the first output for inputs (samples, ...): (samples, features).
+
+        Raises:
+            UsageError: the inputs do not fit the model, or its output is not one row for each of them.
+            ArtifactError: the model cannot be run.
+        """
+        name, values = self._outputs(inputs, everything=True)[0]
+        if values.dtype.kind not in "biuf" or not values.ndim or len(values) != len(inputs):
+            raise UsageError(
+                f"{self._path} gives {ascii(name)[:60]} as {values.dtype} {list(values.shape)}, "
+                f"expected a row of numbers for each of {len(inputs)} inputs"
+            )
+        return values.reshape(len(inputs), -1).astype(np.float64)
+
+    def _outputs(self, inputs: Inputs, *, everything: bool = False) -> list[tuple[str, Output]]:
+        if isinstance(self._running, str):
+            raise ArtifactError(f"{self._path} cannot be run: {self._running}")
+        try:
+            return self._running.outputs(inputs, everything=everything)
+        except (UsageError, TooLarge, TooMuch) as problem:
+            raise UsageError(f"{self._path} does not take these inputs: {problem}") from problem
+        except Lost as problem:
+            raise ArtifactError(f"{self._path} cannot be run: {problem}") from problem
 
 
-def open_session(path: Path) -> Session:
-    """Open a model for running on the CPU.
+def open_session(
+    path: Path, *, device: str = "auto", require_device: bool = False, limits: Limits = DEFAULT
+) -> Session:
+    """Open a model in a confined process of its own; a model that cannot be opened says so when it is asked.
+
+    Args:
+        path: the model; external data lies beside it.
+        device: `auto` for CUDA where it works and else the CPU; or `cpu`, `cuda`, `tensorrt`.
+        require_device: refuse to run on anything but the device that was named.
+        limits: what it may take.
 
     Raises:
-        UsageError: onnxruntime is not installed.
-        ArtifactError: onnxruntime cannot load the model.
+        UsageError: onnxruntime is not installed, there is no such device, or the one required is not used.
+        ArtifactError: there is no such file.
     """
+    if device != "auto" and device not in DEVICES:
+        raise UsageError(f"there is no device {device!r}; choose auto, {', '.join(DEVICES)}")
     try:
-        import onnxruntime as ort
-    except ImportError as problem:
-        raise UsageError("running a model needs onnxruntime; install `onnxfp[runtime]`") from problem
-    ort.set_default_logger_severity(4)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
+        path.stat()
+    except OSError as problem:
+        raise ArtifactError(f"{path} cannot be read: {problem.strerror or problem}; check the path") from problem
+    worker = start_worker()
     try:
-        return Session(path, ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
-    except Exception as problem:  # onnxruntime raises types of its own, without a common root
-        raise ArtifactError(f"{path} cannot be run: {_first_line(problem)}") from problem
-
-
-def _first_line(problem: Exception) -> str:
-    return str(problem).partition("\n")[0][:200]
+        running = start_running(worker, path, device, limits)
+    except BaseException:
+        worker.close()
+        raise
+    session = Session(path, worker, running, device)
+    if require_device and session.fallback:
+        session.close()
+        raise UsageError(f"{path}: {session.fallback}; run `onnxfp doctor`, or do not require the device")
+    return session

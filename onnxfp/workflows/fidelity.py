@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxfp.errors import FidelityError, UsageError
-from onnxfp.suspect.session import Session, open_session
+from onnxfp.suspect.session import Limits, Session, open_session
+
+# The owner's own models, of any size, on data of the owner's choice.
+_PATIENT = Limits(start_s=1800, answer_s=1800)
 
 # What numpy and zipfile raise at damaged files.
 _UNREADABLE = (
@@ -76,17 +79,19 @@ def accuracy(model: Path, data: Data) -> float:
     """Return the task accuracy of a model on labelled data."""
     if data.labels is None:
         raise UsageError("accuracy needs labels")
-    return quality(open_session(model), data, data.labels)
+    with open_session(model, limits=_PATIENT) as session:
+        return quality(session, data, data.labels)
 
 
 def fidelity_check(reference: Path, data: Data, loss: float) -> Callable[[Path], None]:
     """Return a check that refuses a copy losing more than `loss` of accuracy, or of agreement with the reference."""
-    original = open_session(reference)
-    answers = original.outputs(data.inputs).argmax(axis=1)
-    before = quality(original, data, answers)
+    with open_session(reference, limits=_PATIENT) as original:
+        answers = original.outputs(data.inputs).argmax(axis=1)
+        before = quality(original, data, answers)
 
     def check(copy: Path) -> None:
-        after = quality(open_session(copy), data, answers)
+        with open_session(copy, limits=_PATIENT) as session:
+            after = quality(session, data, answers)
         if before - after > loss:
             what = "agreement" if data.labels is None else "accuracy"
             raise FidelityError(

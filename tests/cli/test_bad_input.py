@@ -359,7 +359,7 @@ def test_data_that_do_not_fit_are_refused(stage):
     for arrays in (
         {"pixels": np.zeros((2, 64), np.float32)},
         {"inputs": np.zeros((2, 63), np.float32)},
-        {"inputs": np.zeros((2, 64), np.int64)},
+        {"inputs": np.full((2, 64), 2**24 + 1)},
         {"inputs": np.zeros((2, 64), np.float32), "labels": np.zeros(3, np.int64)},
         {"inputs": np.array([{"code": "that would run"}], dtype=object)},
         {"inputs": np.zeros((0, 64), np.float32)},
