@@ -202,4 +202,5 @@ def _converted(values: npt.NDArray[Any], datatype: str) -> npt.NDArray[Any]:
             f"expected inputs that can be sent as {plain(datatype, 8)}, found {datatype_of(values.dtype)}; "
             "say how with a transform, such as dtype=uint8 or jpeg=90"
         )
-    return values.astype(wanted)
+    with np.errstate(over="ignore"):
+        return values.astype(wanted)

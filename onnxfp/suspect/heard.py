@@ -37,6 +37,8 @@ class Heard:
         Raises:
             Refused: they are not answers, or not of the kind that came before.
         """
+        if sum(output.values.nbytes for output in answered) * (len(self._outputs) + 1) > _BYTES:
+            raise Refused("its outputs are larger than any classifier's")
         try:
             outputs = numbered(answered)
             class_answers(outputs, rows.stop - rows.start)
@@ -44,8 +46,6 @@ class Heard:
             raise Refused(str(problem)) from problem
         if self._outputs and _form(outputs) != _form(self._outputs[0]):
             raise Refused("its outputs have other names or shapes than before")
-        if sum(values.nbytes for _, values in outputs) * (len(self._outputs) + 1) > _BYTES:
-            raise Refused("its outputs are larger than any classifier's")
         self._rows.append(np.arange(rows.start, rows.stop))
         self._outputs.append(outputs)
 

@@ -64,7 +64,8 @@ def cast(values: Array, dtype: str) -> Array:
     """
     wanted = np.dtype(dtype)
     if wanted.kind == "f":
-        return values.astype(wanted)
+        with np.errstate(over="ignore"):
+            return values.astype(wanted)
     limits = np.iinfo(wanted)
     if not np.isfinite(values).all():
         raise UsageError(f"expected finite inputs to convert to {dtype}, found NaN or an infinity")
