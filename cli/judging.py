@@ -57,7 +57,8 @@ def trace_command(
 @click.pass_context
 def verify_command(context: click.Context, /, suspect: Path, alpha: float, allow_links: bool, form: str) -> int:
     """Is this file ours, whoever held the copy? Reads weights only."""
-    from onnxfp.workflows.judge import Question, verify_file
+    from onnxfp.workflows.judge import Question
+    from onnxfp.workflows.verify import verify_file
 
     with opened(context) as vault:
         return _print(verify_file(vault, Question(suspect, alpha, now(), allow_links), progress), form)

@@ -201,6 +201,8 @@ class Unanswered:
     """The suspect could not be looked at. A value, not an exception and not silence."""
 
     reason: str
+    unfit: bool = False
+    """The probe is for models of another form: that this one cannot take it is no failure of either."""
 
 
 Response = Answered | Unanswered
@@ -295,6 +297,28 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class ClaimEvidence:
+    """What one claim contributed to a verdict."""
+
+    claim: str
+    """What it is called: scheme and first digits of its commitment or reference."""
+    scheme: str
+    log10_e: float | None
+    """None when nothing could be read."""
+    p_value: float | None
+    """Exact when `fixed`, else min(1, 1/e)."""
+    positions: int
+    queries: int
+    """Inputs that were sent for it."""
+    points: int | None
+    """Hits, where hits are counted."""
+    fixed: bool
+    """Whether the number of queries was fixed beforehand."""
+    provider: str
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What was decided, at which level, on which evidence, and what could not be read."""
 
@@ -315,6 +339,17 @@ class Verdict:
     transforms: tuple[str, ...] = ()
     committed_at: str = ""
     """When the last of the claims that were read had been laid down, UTC, ISO 8601; empty when none was read."""
+    claims: tuple[ClaimEvidence, ...] = ()
+    """What each claim contributed; only for the owner's claims."""
+    provider: str = ""
+    """What ran the suspect; empty when nothing did."""
+    ordinary: int = 0
+    """Ordinary inputs sent among the queries, to hide them."""
+
+    @property
+    def queries(self) -> int:
+        """Inputs that were sent for all claims."""
+        return sum(claim.queries for claim in self.claims)
 
     @property
     def log10_e(self) -> float | None:

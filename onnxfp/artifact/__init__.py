@@ -14,6 +14,7 @@ from onnxfp.artifact.reader import Artifact, open_artifact
 from onnxfp.artifact.records import GraphRecord, NodeRecord, ScopeRecord, TensorRecord
 from onnxfp.artifact.resolve import resolve
 from onnxfp.artifact.sketch import Sketch, similarity, sketch
+from onnxfp.artifact.staging import write_whole
 from onnxfp.artifact.wire import shown
 from onnxfp.artifact.writer import Patch, StagedCopy, copy_artifact, staged_copy, write_patched
 
@@ -40,4 +41,5 @@ __all__ = [
     "weight_digest",
     "why_unmarkable",
     "write_patched",
+    "write_whole",
 ]

@@ -178,3 +178,20 @@ def _linked(temporary: str, target: Path) -> bool:
         check_target(target, force=False)
         return False
     return True
+
+
+def write_whole(target: Path, data: bytes, *, force: bool, mode: int = 0o600) -> None:
+    """Write a small file that appears whole or not at all.
+
+    Raises:
+        UsageError: the target exists, or cannot be written.
+    """
+    check_target(target, force=force)
+    staged = StagedFile(target, len(data), mode)
+    try:
+        staged.create()
+        staged.write(0, memoryview(data))
+        staged.finish()
+        staged.publish(force=force)
+    finally:
+        staged.discard()

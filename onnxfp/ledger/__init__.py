@@ -3,8 +3,8 @@
 Open `ledger.py` first. Importing this room costs nothing; SQLAlchemy loads when a ledger is created or opened.
 """
 
-from onnxfp.ledger.entries import IssueEntry, ReferenceEntry
+from onnxfp.ledger.entries import CommitmentEntry, DrawnEntry, IssueEntry, ReferenceEntry
 from onnxfp.ledger.ledger import Ledger
 from onnxfp.ledger.opening import create_ledger, open_ledger
 
-__all__ = ["IssueEntry", "Ledger", "ReferenceEntry", "create_ledger", "open_ledger"]
+__all__ = ["CommitmentEntry", "DrawnEntry", "IssueEntry", "Ledger", "ReferenceEntry", "create_ledger", "open_ledger"]

@@ -17,6 +17,9 @@ class Kind(enum.StrEnum):
     RESERVED = "reserved"
     ISSUED = "issued"
     LOOK = "look"
+    COMMITTED = "committed"
+    DRAWN = "drawn"
+    SPENT = "spent"
 
 
 class Row(NamedTuple):  # a tuple, since a ledger is read back by the hundred thousand
@@ -88,6 +91,39 @@ class IssueEntry:
             artifact=artifact,
             issued_at=None if issued is None else issued.time,
         )
+
+
+@dataclass(frozen=True)
+class CommitmentEntry:
+    """A claim that was committed to before its symbols were drawn."""
+
+    commitment: str
+    """Hexadecimal; what the claim is called ever after."""
+    reference: str
+    """Digest of the artifact that is to be marked."""
+    payload: Mapping[str, Any]
+    """What the symbols are to be drawn for; JSON."""
+    committed_at: str
+
+    @classmethod
+    def of_row(cls, row: Row) -> CommitmentEntry:
+        """Return the entry that a row records."""
+        return cls(row.subject, row.reference, json.loads(row.payload), row.time)
+
+
+@dataclass(frozen=True)
+class DrawnEntry:
+    """Symbols that were drawn for a committed claim, whether or not an artifact ever bore them."""
+
+    commitment: str
+    beacon: str
+    """The public value that they depend on besides; empty for none."""
+    drawn_at: str
+
+    @classmethod
+    def of_row(cls, row: Row) -> DrawnEntry:
+        """Return the entry that a row records."""
+        return cls(row.reference, row.subject, row.time)
 
 
 def canonical_json(value: Mapping[str, Any]) -> str:

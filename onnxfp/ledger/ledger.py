@@ -8,14 +8,15 @@ is seen by `verify` alone, so a judgement starts with it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, final
 
 from onnxfp.errors import TamperedError, UsageError, VaultError
 from onnxfp.keys.recipient import canonical_name
 from onnxfp.ledger.chain import check_chain, format_head, parse_head
-from onnxfp.ledger.entries import IssueEntry, Kind, ReferenceEntry, Row, canonical_json
+from onnxfp.ledger.entries import CommitmentEntry, DrawnEntry, IssueEntry, Kind, ReferenceEntry, Row, canonical_json
 from onnxfp.ledger.journal import Journal
 
 if TYPE_CHECKING:
@@ -163,6 +164,54 @@ class Ledger:
             payload = canonical_json({"settings": settings})
             journal.append((Kind.LOOK, "", suspect_digest, payload), at)
         return tried.index(payload) if payload in tried else len(tried)
+
+    def commit(self, entry: CommitmentEntry) -> CommitmentEntry:
+        """Record a commitment; recording the same one again changes nothing.
+
+        Returns:
+            What the ledger holds: the entry of the first time.
+
+        Raises:
+            UsageError: the commitment stands for something else.
+        """
+        payload = canonical_json(entry.payload)
+        with self._writing() as journal:
+            row = journal.find(Kind.COMMITTED, entry.reference, entry.commitment)
+            if row is None:
+                content = (Kind.COMMITTED, entry.reference, entry.commitment, payload)
+                row = journal.append(content, entry.committed_at)
+        if row.payload != payload:
+            raise UsageError(f"commitment {entry.commitment} is in the ledger already, for something else")
+        return CommitmentEntry.of_row(row)
+
+    def commitments(self) -> tuple[CommitmentEntry, ...]:
+        """Return all commitments, in order."""
+        with self._reading() as journal:
+            return tuple(CommitmentEntry.of_row(row) for row in journal.rows(Kind.COMMITTED))
+
+    def draw(self, commitment: str, beacon: str, at: str) -> DrawnEntry:
+        """Record that the symbols of a commitment are drawn; every draw counts, also one that is never used."""
+        with self._writing() as journal:
+            row = journal.find(Kind.DRAWN, commitment, beacon)
+            if row is None:
+                row = journal.append((Kind.DRAWN, commitment, beacon, "{}"), at)
+        return DrawnEntry.of_row(row)
+
+    def drawn(self) -> tuple[DrawnEntry, ...]:
+        """Return all draws, in order."""
+        with self._reading() as journal:
+            return tuple(DrawnEntry.of_row(row) for row in journal.rows(Kind.DRAWN))
+
+    def spend(self, claim: str, where: str, positions: Sequence[int], at: str) -> None:
+        """Record that the triggers of some positions are about to be seen somewhere."""
+        with self._writing() as journal:
+            journal.append((Kind.SPENT, claim, where, canonical_json({"positions": list(positions)})), at)
+
+    def spent(self, claim: str, *places: str) -> frozenset[int]:
+        """Return the positions of a claim whose triggers were seen in one of some places."""
+        with self._reading() as journal:
+            rows = (row for where in places for row in journal.rows(Kind.SPENT, reference=claim, subject=where))
+            return frozenset(position for row in rows for position in json.loads(row.payload)["positions"])
 
     def head(self) -> str:
         """Return what identifies the ledger up to now: number and mac of its last row."""

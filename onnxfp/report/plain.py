@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from onnxfp import __version__
-from onnxfp.domain import Verdict
+from onnxfp.domain import ClaimEvidence, Verdict
 from onnxfp.report.printable import printable_json
 
 
@@ -21,7 +21,7 @@ def verdict_to_plain(verdict: Verdict) -> dict[str, Any]:
         "accused": list(verdict.accused),
         "log10_e": _number(verdict.log10_e),
         "log10_threshold": _number(verdict.log10_threshold),
-        "p_value": _number(verdict.p_value),
+        "p_value": _probability(verdict.p_value),
         "alpha": verdict.alpha,
         "recipients_tested": verdict.recipients_tested,
         "evidence": [{"name": item.name, "log10_e": _number(item.log10_e)} for item in verdict.evidence],
@@ -30,8 +30,27 @@ def verdict_to_plain(verdict: Verdict) -> dict[str, Any]:
         "committed_at": verdict.committed_at or None,
         "unread": list(verdict.unread),
         "transforms": list(verdict.transforms),
-        "provider": None,
+        "claims": [_contribution(claim) for claim in verdict.claims],
+        "queries": verdict.queries,
+        "ordinary_queries": verdict.ordinary,
+        "provider": verdict.provider or None,
         "onnxfp_version": __version__,
+    }
+
+
+def _contribution(claim: ClaimEvidence) -> dict[str, Any]:
+    """Return what one claim contributed, as JSON shows it."""
+    return {
+        "claim": claim.claim,
+        "scheme": claim.scheme,
+        "log10_e": _number(claim.log10_e),
+        "p_value": _probability(claim.p_value),
+        "positions": claim.positions,
+        "queries": claim.queries,
+        "hits": claim.points,
+        "queries_fixed": claim.fixed,
+        "provider": claim.provider or None,
+        "unread": list(claim.unread),
     }
 
 
@@ -52,6 +71,11 @@ def to_json(value: Any) -> str:
 def _number(value: float | None) -> float | None:
     """Return a number that JSON has; an e-value of 0 has no logarithm and becomes null."""
     return None if value is None or value in (float("inf"), float("-inf")) else round(value, 6)
+
+
+def _probability(value: float | None) -> float | None:
+    """Return a probability that is never 0: it is a bound, and a larger one is one too."""
+    return None if value is None else max(value, 1e-300)
 
 
 def _part(value: Any) -> Any:

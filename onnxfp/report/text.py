@@ -39,8 +39,28 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     yield f"    needed: log10 e >= {verdict.log10_threshold:.2f} (alpha {verdict.alpha:.3g}{_among(verdict)})"
     if verdict.evidence:
         yield f"    null: {verdict.null}"
+    yield from _contributions(verdict)
     yield from (f"    unread: {reason}" for reason in verdict.unread)
     yield from (f"    undone: {done}" for done in verdict.transforms)
+
+
+def _contributions(verdict: Verdict) -> Iterator[str]:
+    """Yield what each claim contributed, and how many queries it took."""
+    if not verdict.claims:
+        return
+    width = max(len(claim.claim) for claim in verdict.claims)
+    yield f"    {'claim':<{width}}  {'log10 e':>8}  {'p <=':>8}  {'queries':>7}  {'hits':>5}"
+    for claim in verdict.claims:
+        if claim.log10_e is None:
+            yield f"    {claim.claim:<{width}}  {'nothing could be read':>8}"
+            continue
+        p_value = max(claim.p_value or 0.0, 1e-300)
+        hits = "" if claim.points is None else str(claim.points)
+        asked = str(claim.queries) if claim.queries else ""
+        yield f"    {claim.claim:<{width}}  {claim.log10_e:8.2f}  {p_value:8.2g}  {asked:>7}  {hits:>5}"
+    if verdict.provider:
+        hidden = f", among {verdict.ordinary} ordinary inputs" if verdict.ordinary else ""
+        yield f"    {verdict.queries} queries{hidden}; answered by {verdict.provider}"
 
 
 def _among(verdict: Verdict) -> str:

@@ -26,14 +26,36 @@ class Look:
     reading: Reading
     committed_at: str = ""
     """When the claim was laid down, UTC, ISO 8601."""
+    claim: str = ""
+    """What the claim is called."""
+    queries: int = 0
+    """Triggers that were sent."""
+    ordinary: int = 0
+    """Ordinary inputs that were sent among them."""
+    fixed: bool = False
+    """Whether the number of queries was fixed beforehand."""
+    failed: bool = False
+    """The suspect was asked what it should have been able to answer, and was not able."""
 
     def bet(self) -> Bet | None:
         """Prepare the weighing of words; None if nothing was read, which is an e-value of 0 for every word."""
         return place_bet(self.reading, self.codebook) if self.reading.coverage > 0 else None
 
+    def log10_e(self, word: Symbols) -> float:
+        """Return log10 of the e-value of one word (1, positions); -inf if nothing was read."""
+        bet = self.bet()
+        return -np.inf if bet is None else float(bet.log10_e(word)[0])
 
-def weigh(looks: Sequence[Look], bets: Sequence[Bet | None], recipients: Sequence[str]) -> Floats:
-    """Return log10 of each recipient's e-value (recipients,): the mean over all claims, unread ones counting 0."""
+
+def weigh(looks: Sequence[Look], bets: Sequence[Bet | None], recipients: Sequence[str], besides: int = 0) -> Floats:
+    """Return log10 of each recipient's e-value (recipients,): the mean over all claims, unread ones counting 0.
+
+    Args:
+        looks: one per claim.
+        bets: of the looks.
+        recipients: names.
+        besides: further claims that share the weight and that nobody could look at.
+    """
     log10_values = np.full((len(looks), len(recipients)), -np.inf)
     for row, (look, bet) in enumerate(zip(looks, bets, strict=True)):
         if bet is not None:
@@ -41,7 +63,8 @@ def weigh(looks: Sequence[Look], bets: Sequence[Bet | None], recipients: Sequenc
     top = log10_values.max(axis=0)
     shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        mean: Floats = np.log10(np.mean(10.0 ** (log10_values - shift), axis=0)) + shift
+        total = np.sum(10.0 ** (log10_values - shift), axis=0)
+        mean: Floats = np.log10(total / (len(looks) + besides)) + shift
     return mean
 
 
@@ -49,11 +72,19 @@ def decided(looks: Sequence[Look], *, supported: bool) -> tuple[Decision, str]:
     """Return the decision and, when it is inconclusive, the reason."""
     if supported:
         return Decision.SUPPORTED, ""
+    failed = [look for look in looks if look.failed]
+    if failed:
+        return Decision.INCONCLUSIVE, "; ".join(unread(failed)) or "the suspect did not answer"
     coverage = max((look.reading.coverage for look in looks), default=0.0)
     if coverage >= _ENOUGH:
         return Decision.NOT_SUPPORTED, ""
     what = "; ".join(unread(looks)) or "nothing is registered that this suspect could be held against"
-    return Decision.INCONCLUSIVE, f"{coverage:.0%} of the marked weights could be read: {what}"
+    return Decision.INCONCLUSIVE, f"{coverage:.0%} of what would decide could be read: {what}"
+
+
+def provider(looks: Sequence[Look]) -> str:
+    """Return what ran the suspect, each said once."""
+    return ", ".join(dict.fromkeys(look.reading.provider for look in looks if look.reading.provider))
 
 
 def committed_at(looks: Sequence[Look]) -> str:

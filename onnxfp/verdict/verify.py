@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxfp.domain import Evidence, Verdict
-from onnxfp.verdict.look import Look, committed_at, decided, transforms, unread, weigh
+from onnxfp.domain import ClaimEvidence, Evidence, Verdict
+from onnxfp.verdict.look import Look, committed_at, decided, provider, transforms, unread, weigh
+from onnxfp.verdict.tails import exact_tail, points
 
 OWNER = "owner"  # the name under which the owner's own word is drawn
 
@@ -18,16 +19,17 @@ NULL = (
 )
 
 
-def verify(looks: Sequence[Look], alpha: float) -> Verdict:
+def verify(looks: Sequence[Look], alpha: float, besides: int = 0) -> Verdict:
     """Decide whether a suspect knows the owner's symbols: e >= 1/alpha, e the mean over all owner claims.
 
     Args:
         looks: one per owner claim of every registered reference, read or not; the weights are equal and fixed.
         alpha: the level, fixed beforehand.
+        besides: claims that were drawn and that no registered artifact bears; they share the weight, at e = 0.
     """
     evidence: tuple[Evidence, ...] = ()
     if any(look.reading.coverage > 0 for look in looks):
-        score = weigh(looks, [look.bet() for look in looks], [OWNER])
+        score = weigh(looks, [look.bet() for look in looks], [OWNER], besides)
         evidence = (Evidence(OWNER, float(score[0])),)
     threshold = -float(np.log10(alpha))
     supported = any(item.log10_e >= threshold for item in evidence)
@@ -46,4 +48,28 @@ def verify(looks: Sequence[Look], alpha: float) -> Verdict:
         unread=unread(looks),
         transforms=transforms(looks),
         committed_at=committed_at(looks),
+        claims=tuple(_contribution(look) for look in looks),
+        provider=provider(looks),
+        ordinary=sum(look.ordinary for look in looks),
+    )
+
+
+def _contribution(look: Look) -> ClaimEvidence:
+    """Return what one claim says by itself."""
+    word, bet, tally = look.words([OWNER])[0], look.bet(), look.reading.tally
+    log10_e = None if bet is None else float(bet.log10_e(word[None])[0])
+    p_value = None if log10_e is None else float(min(1.0, 10.0 ** min(0.0, -log10_e)))
+    if p_value is not None and tally is not None and look.fixed:
+        p_value = exact_tail(tally, look.codebook, word)
+    return ClaimEvidence(
+        claim=look.claim,
+        scheme=look.scheme,
+        log10_e=log10_e,
+        p_value=p_value,
+        positions=look.codebook.positions,
+        queries=look.queries,
+        points=None if bet is None or tally is None else points(tally, word),
+        fixed=look.fixed,
+        provider=look.reading.provider,
+        unread=look.reading.unread,
     )

@@ -7,15 +7,18 @@ is stands in the ledger; its secrets are drawn anew from the owner's key wheneve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from onnxfp.domain import Carrier, Claim, ModelProfile, PublicClaim, Symbols
 from onnxfp.keys.keystream import Keystream
 from onnxfp.schemes.catalogue import scheme_named
-from onnxfp.schemes.interface import Scheme
+from onnxfp.schemes.interface import Samples, Scheme
 
 OWNER, RECIPIENT = "owner", "recipient"
+_NONE: Samples = MappingProxyType({})
+_LATER = ("of", "samples", "commitment", "committed_at", "beacon")
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,26 @@ class Channel:
     role: str
     scheme: str
     options: Mapping[str, Any]
+    of: str = ""
+    """Digest of the artifact before this mark; empty for the reference itself."""
+    samples: str = ""
+    """Digest of what the key needs of the owner's data, as the vault keeps it; empty for nothing."""
+    commitment: str = ""
+    """To all of the above, made before the symbols were drawn; empty where registering commits to them."""
+    committed_at: str = ""
+    """UTC, ISO 8601; empty where registering commits to them."""
+    beacon: str = ""
+    """A public value that came after the commitment and that the symbols depend on; empty for none."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the channel as plain values."""
-        return {"role": self.role, "scheme": self.scheme, "options": dict(self.options)}
+        """Return the channel as plain values; what is empty is left out."""
+        later = {name: getattr(self, name) for name in _LATER if getattr(self, name)}
+        return {"role": self.role, "scheme": self.scheme, "options": dict(self.options), **later}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Channel:
         """Return the channel that `to_json` described."""
-        return cls(values["role"], values["scheme"], values["options"])
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,7 @@ class DrawnChannel:
     def settled(self) -> Channel:
         """The channel as the ledger keeps it: nothing in it depends on a release's defaults."""
         options = self.scheme.settled(self.scheme.options(self.channel.options), self.public.key)
-        return Channel(self.channel.role, self.channel.scheme, asdict(options))
+        return replace(self.channel, options=asdict(options))
 
     def words(self, names: Sequence[str]) -> Symbols:
         """Return the words of some names (recipients, positions)."""
@@ -60,18 +74,24 @@ class DrawnChannel:
         return Claim(self.public, self.words([name])[0])
 
 
-def draw(channel: Channel, profile: ModelProfile, reference_key: Keystream) -> DrawnChannel:
-    """Draw a channel's key; the same reference key and channel give the same.
+def draw(channel: Channel, profile: ModelProfile, reference_key: Keystream, samples: Samples = _NONE) -> DrawnChannel:
+    """Draw a channel's key; the same reference key, channel and samples give the same.
 
     Raises:
         CapacityError: the model cannot carry the channel.
         UsageError: the options are not the scheme's.
     """
     scheme = scheme_named(channel.scheme)
-    keystream = reference_key.derive("scheme", channel.scheme)
-    key = scheme.keygen(profile, {}, scheme.options(channel.options), keystream)
-    secret = keystream.derive("words", channel.role)
+    keystream = scheme_key(reference_key, channel.scheme)
+    key = scheme.keygen(profile, samples, scheme.options(channel.options), keystream)
+    after = (channel.commitment, channel.beacon) if channel.commitment else ()
+    secret = keystream.derive("words", channel.role, *after)
     return DrawnChannel(channel, scheme, PublicClaim(key, key.code.codebook(secret, key.positions)), secret)
+
+
+def scheme_key(reference_key: Keystream, scheme: str) -> Keystream:
+    """Return the key of one scheme on one reference."""
+    return reference_key.derive("scheme", scheme)
 
 
 def profile_to_json(profile: ModelProfile) -> dict[str, Any]:

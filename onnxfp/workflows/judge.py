@@ -1,27 +1,22 @@
-"""Judging an open suspect: every registered reference is held against it, and what was read goes to the verdict."""
+"""Judging whose copy a file is: every reference is held against it, and what was read goes to the verdict."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxfp.artifact import Artifact, open_artifact, resolve, similarity
-from onnxfp.domain import Reading, Unanswered, Verdict
-from onnxfp.errors import VaultError
-from onnxfp.suspect.opened import OpenedWeights
+from onnxfp.domain import Access, Verdict
+from onnxfp.schemes.catalogue import scheme_named
+from onnxfp.suspect.interface import Suspect
 from onnxfp.verdict.look import Look
 from onnxfp.verdict.trace import trace
-from onnxfp.verdict.verify import verify
-from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
-from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.channels import RECIPIENT, DrawnChannel
 from onnxfp.workflows.reference import Reference
+from onnxfp.workflows.suspects import Device, ExaminedFile, examined_file
 from onnxfp.workflows.vault import Vault
-
-_READ_AT_MOST = 4  # references whose weights are read; the others keep their share of the bet at e = 0
 
 NO_BOUND = "the words that were issued depend on one another, so that no bound on a false accusation holds"
 
@@ -30,7 +25,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a suspect."""
+    """What is asked of a file."""
 
     suspect: Path
     alpha: float
@@ -39,23 +34,14 @@ class Question:
     allow_links: bool = False
 
 
-def verify_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
-    """Is it ours? The owner's words of all references, weighed against the suspect's weights."""
-    vault.ledger.verify()  # a missing row would make the count of recipients, hence the threshold, too small
-    with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
-        references = registered_references(vault)
-        alpha = log_look(vault, question, suspect, ["verify", len(references)])
-        looks = looks_of(vault, references, OWNER, suspect, progress)
-    return verify(looks, alpha)
-
-
 def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
     """Whose copy is it? All recipients' words of all references, weighed against the suspect's weights."""
     vault.ledger.verify()
     recipients = vault.ledger.recipients()
-    with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
+    with examined_file(vault, question.suspect, Device(), allow_links=question.allow_links) as suspect:
         references = registered_references(vault)
-        alpha = log_look(vault, question, suspect, ["trace", len(references), len(recipients)])
+        asked = ["trace", len(references), len(recipients)]
+        alpha = log_look(vault, suspect.identity, question.alpha, question.at, asked)
         looks = looks_of(vault, references, RECIPIENT, suspect, progress)
     namable = tuple(look for look in looks if look.independent)
     verdict = trace(namable, recipients, len(recipients), alpha, lambda done: progress(f"weighed {done} recipients"))
@@ -64,20 +50,15 @@ def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
     return verdict
 
 
-def read_channels(channels: tuple[DrawnChannel, ...], suspect: OpenedWeights | Unanswered) -> tuple[Look, ...]:
+def read_channels(channels: Sequence[DrawnChannel], suspect: Suspect) -> tuple[Look, ...]:
     """Let a suspect answer the probes of some channels of its reference."""
     return tuple(_look(channel, suspect) for channel in channels)
 
 
-def _look(channel: DrawnChannel, suspect: OpenedWeights | Unanswered) -> Look:
+def _look(channel: DrawnChannel, suspect: Suspect) -> Look:
     public = channel.public
-    probes = channel.scheme.probes(public)
-    match suspect:
-        case Unanswered():
-            answers = [suspect] * len(probes)
-            reading: Reading = channel.scheme.read(public, answers)
-        case OpenedWeights():
-            reading = channel.scheme.read(public, [suspect.answer(probe) for probe in probes])
+    answers = [suspect.answer(probe) for probe in channel.scheme.probes(public)]
+    reading = channel.scheme.read(public, answers)
     return Look(channel.channel.scheme, public.codebook, channel.words, public.key.code.independent, reading)
 
 
@@ -87,44 +68,22 @@ def registered_references(vault: Vault) -> tuple[Reference, ...]:
 
 
 def looks_of(
-    vault: Vault, references: tuple[Reference, ...], role: str, suspect: Artifact, progress: Progress
+    vault: Vault, references: Sequence[Reference], role: str, suspect: ExaminedFile, progress: Progress
 ) -> tuple[Look, ...]:
-    """Hold a suspect against all references: what is read of it for every channel of one role."""
-    ranked = sorted(references, key=lambda reference: -similarity(reference.sketch, suspect))
+    """Hold a file against all references: what is read of its weights for every channel of one role."""
     looks: list[Look] = []
-    for rank, reference in enumerate(ranked):
+    for reference, beside in suspect.beside(references):
         progress(f"reading against reference {reference.short}")
-        with ExitStack() as files:
-            opened = (
-                open_beside_reference(vault, reference, suspect, files)
-                if rank < _READ_AT_MOST
-                else _passed_over(reference)
-            )
-            read = read_channels(reference.drawn(vault, role), opened)
-            looks.extend(replace(look, committed_at=reference.registered_at) for look in read)
+        channels = [
+            reference.draw(vault, channel)
+            for channel in reference.channels
+            if channel.role == role and scheme_named(channel.scheme).access is Access.WEIGHTS
+        ]
+        looks.extend(replace(look, committed_at=reference.registered_at) for look in read_channels(channels, beside))
     return tuple(looks)
 
 
-def _passed_over(reference: Reference) -> Unanswered:
-    return Unanswered(f"reference {reference.short} was passed over: {_READ_AT_MOST} others are more similar")
-
-
-def open_beside_reference(
-    vault: Vault, reference: Reference, suspect: Artifact, files: ExitStack
-) -> OpenedWeights | Unanswered:
-    """Open a suspect beside one reference, or say why that cannot be done. `files` closes what was opened."""
-    tensors = resolve(reference.profile.carriers, suspect, reference.sketch)
-    if not tensors:
-        return Unanswered(f"no tensor of the suspect has the shape of a carrier of reference {reference.short}")
-    try:
-        original = files.enter_context(reference.opened(vault))
-    except VaultError as problem:
-        return Unanswered(str(problem))
-    return OpenedWeights(suspect, original, tensors)
-
-
-def log_look(vault: Vault, question: Question, suspect: Artifact, asked: list[object]) -> float:
+def log_look(vault: Vault, identity: str, alpha: float, at: str, asked: Sequence[object]) -> float:
     """Log the look before anything is read; return alpha, halved for every other setting tried before this one."""
-    digest = cached_digest(suspect, vault.root / "digests.json")
-    settings = json.dumps([*asked, question.alpha])
-    return math.ldexp(question.alpha, -vault.ledger.record_look(digest, settings, question.at))
+    settings = json.dumps([*asked, alpha])
+    return math.ldexp(alpha, -vault.ledger.record_look(identity, settings, at))

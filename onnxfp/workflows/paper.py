@@ -11,8 +11,10 @@ from onnxfp.codes.catalogue import COLUMN_CODES
 from onnxfp.domain import Unanswered
 from onnxfp.schemes.deepmarks import NO_BOUND, PaperDecode, paper_decode
 from onnxfp.workflows.channels import RECIPIENT, DrawnChannel
-from onnxfp.workflows.judge import Question, log_look, open_beside_reference, registered_references
+from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.judge import Question, log_look, registered_references
 from onnxfp.workflows.reference import Reference
+from onnxfp.workflows.suspects import open_beside_reference
 from onnxfp.workflows.vault import Vault
 
 
@@ -39,7 +41,8 @@ def paper_trace(vault: Vault, question: Question) -> tuple[PaperTrace, ...]:
     vault.ledger.verify()
     recipients = vault.ledger.recipients()
     with open_artifact(question.suspect, allow_links=question.allow_links) as suspect:
-        log_look(vault, question, suspect, ["paper", len(recipients)])
+        identity = cached_digest(suspect, vault.root / "digests.json")
+        log_look(vault, identity, question.alpha, question.at, ["paper", len(recipients)])
         return tuple(
             found
             for reference in registered_references(vault)

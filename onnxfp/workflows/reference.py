@@ -17,6 +17,7 @@ from onnxfp.keys.keystream import Keystream
 from onnxfp.ledger import ReferenceEntry
 from onnxfp.workflows.channels import Channel, DrawnChannel, draw, profile_from_json, profile_to_json
 from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.samples import load_samples
 from onnxfp.workflows.vault import Vault
 
 
@@ -30,6 +31,8 @@ class Reference:
     channels: tuple[Channel, ...]
     sketch: Sketch
     registered_at: str
+    parent: str = ""
+    """Digest of the artifact from which this one was made by marking; empty for an original."""
 
     @property
     def short(self) -> str:
@@ -47,6 +50,7 @@ class Reference:
             tuple(Channel.from_json(values) for values in payload["channels"]),
             Sketch.from_dict(payload["sketch"]),
             entry.registered_at,
+            payload.get("parent", ""),
         )
 
     def check_file(self, vault: Vault) -> None:
@@ -76,9 +80,17 @@ class Reference:
             yield artifact
 
     def drawn(self, vault: Vault, role: str | None = None) -> tuple[DrawnChannel, ...]:
-        """Draw the keys of its channels, of one role or of all."""
-        key = vault.reference_key(self.digest)
-        return tuple(draw(channel, self.profile, key) for channel in self.channels if role in (None, channel.role))
+        """Draw the keys of its channels, of one role or of all.
+
+        Raises:
+            VaultError: what a key needs of the owner's data is missing or was changed.
+        """
+        return tuple(self.draw(vault, channel) for channel in self.channels if role in (None, channel.role))
+
+    def draw(self, vault: Vault, channel: Channel) -> DrawnChannel:
+        """Draw the key of one of its channels."""
+        key = vault.reference_key(channel.of or self.digest)
+        return draw(channel, self.profile, key, load_samples(vault, channel.samples))
 
 
 def kept_at(vault: Vault, digest: str) -> Path:
@@ -92,12 +104,13 @@ def _where(vault: Vault, entry: ReferenceEntry) -> Path:
     return kept if kept.exists() else vault.root / str(entry.path)  # an absolute path stays what it is
 
 
-def payload_of(profile: ModelProfile, channels: Sequence[Channel], sketch: Sketch) -> dict[str, Any]:
-    """Return what the ledger keeps of a reference."""
+def payload_of(profile: ModelProfile, channels: Sequence[Channel], sketch: Sketch, parent: str = "") -> dict[str, Any]:
+    """Return what the ledger keeps of a reference; `parent` is the digest of what was marked to make it."""
     return {
         "profile": profile_to_json(profile),
         "channels": [channel.to_json() for channel in channels],
         "sketch": sketch.as_dict(),
+        **({"parent": parent} if parent else {}),
     }
 
 

@@ -19,6 +19,7 @@ from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.judge import looks_of, registered_references
 from onnxfp.workflows.marked import Fidelity, marked, try_copy
 from onnxfp.workflows.reference import commitment_of, kept_at, payload_of
+from onnxfp.workflows.suspects import Device, ExaminedFile
 from onnxfp.workflows.vault import Vault
 
 _STRONGEST = 0.16  # of a carrier's spread: where the search for a strength begins when there are data to judge it by
@@ -80,7 +81,7 @@ def register(vault: Vault, request: Registration, fidelity: Fidelity | None = No
         payload = payload_of(profile, [channel.settled for channel in drawn], sketch(artifact, found))
         known = next((entry for entry in vault.ledger.references() if entry.digest == profile.digest), None)
         if known is None:
-            _refuse_marked(vault, artifact)
+            refuse_marked(vault, artifact)
         elif known.payload != payload:
             raise UsageError(
                 "this model is registered already, with other options or other tensor names; its copies depend on "
@@ -95,13 +96,14 @@ def register(vault: Vault, request: Registration, fidelity: Fidelity | None = No
     return _registered(vault, recorded, drawn)
 
 
-def _refuse_marked(vault: Vault, artifact: Artifact) -> None:
+def refuse_marked(vault: Vault, artifact: Artifact) -> None:
     """Refuse a model that bears one of our marks: whoever holds that copy would be named for all copies of this one.
 
     Raises:
         UsageError: it does, beyond a chance of one in a million.
     """
-    looks = looks_of(vault, registered_references(vault), OWNER, artifact, lambda step: None)
+    suspect = ExaminedFile(vault, artifact, Device())
+    looks = looks_of(vault, registered_references(vault), OWNER, suspect, lambda step: None)
     if verify(looks, alpha=1e-6).decision is Decision.SUPPORTED:
         raise UsageError(
             f"{artifact.label} is a marked copy of a registered reference, or descends from one: its recipient would "

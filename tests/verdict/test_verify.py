@@ -51,7 +51,7 @@ def test_nothing_read_is_inconclusive_and_weighs_nothing():
     verdict = verify([shut_look("gone"), shut_look("shut")], 1e-6)
     assert verdict.decision is Decision.INCONCLUSIVE
     assert (verdict.evidence, verdict.log10_e, verdict.p_value) == ((), None, None)
-    assert verdict.reason == "0% of the marked weights could be read: gone; shut"
+    assert verdict.reason == "0% of what would decide could be read: gone; shut"
 
 
 def test_nothing_registered_is_inconclusive():

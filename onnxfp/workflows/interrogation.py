@@ -1,0 +1,162 @@
+"""Asking a suspect: position by position in keyed order, until the evidence is enough or the queries are used up.
+
+The e-value moves only when a position is complete, and every hypothesis of a reading is fixed or learns from earlier
+positions alone, so that stopping at any time is valid (see `verdict.betting`, steps 9 and 10). The order depends on the
+key and on what was spent, never on a codeword.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, assert_never
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxfp.domain import Answered, Codebook, QueryProbe, Response, Unanswered, WeightProbe
+from onnxfp.keys.keystream import Keystream
+from onnxfp.suspect.interface import Suspect
+from onnxfp.verdict.look import Look
+from onnxfp.workflows.channels import OWNER, DrawnChannel
+from onnxfp.workflows.talk import Talk
+
+Inputs = npt.NDArray[Any]
+
+_PATIENCE = 3  # positions in a row without any answer before a suspect counts as gone
+_ENOUGH = 0.5  # of what was sent must have been answered, or the suspect did not do what it should
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a suspect is asked about one claim; fixed before the first query."""
+
+    threshold: float
+    """log10 of the e-value at which the claim has said enough."""
+    stop: bool = True
+    """Stop asking then."""
+    limit: int = 0
+    """Triggers sent at most; 0 for all."""
+    fixed: bool = False
+    """Send that many whatever is answered, so that exact tails hold."""
+    twice: bool = False
+    """Send every trigger twice, to see whether the suspect changes its mind."""
+    camouflage: int = 0
+    """Ordinary inputs sent with every trigger."""
+    ordinary: Inputs | None = None
+    """(samples, ...) inputs to hide triggers among."""
+    last: frozenset[int] = frozenset()
+    """Positions that this suspect has seen before: they come last."""
+    spend: Callable[[Sequence[int]], None] = lambda positions: None
+    """Told which positions are about to be seen."""
+    can_be_asked: Callable[[Inputs], bool] = lambda inputs: True
+    """Whether the triggers of a position can be asked: those who answered elsewhere may not have been sent all."""
+
+
+def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: str) -> Look:
+    """Let a suspect answer all probes of one claim, as far as the conduct says."""
+    public, word = drawn.public, drawn.words([OWNER])
+    probes = drawn.scheme.probes(public)
+    responses: list[Response] = [Unanswered("not asked")] * len(probes)
+    talks: list[Talk] = []
+    for number, probe in enumerate(probes):
+        match probe:
+            case WeightProbe():
+                responses[number] = suspect.answer(probe)
+            case QueryProbe():
+                talk = Talk(probe)
+                talks.append(talk)
+                for _ in _positions(talk, suspect, conduct, drawn.secret.derive("camouflage")):
+                    responses[number] = talk.response(_coverage(talk, public.codebook, conduct.threshold))
+                    if conduct.stop and _look(drawn, responses, claim, talks).log10_e(word) >= conduct.threshold:
+                        break
+            case _:
+                assert_never(probe)
+    return _look(drawn, responses, claim, talks, fixed=conduct.fixed)
+
+
+def _look(
+    drawn: DrawnChannel, responses: Sequence[Response], claim: str, talks: Sequence[Talk], *, fixed: bool = False
+) -> Look:
+    public, channel = drawn.public, drawn.channel
+    return Look(
+        channel.scheme,
+        public.codebook,
+        drawn.words,
+        public.key.code.independent,
+        drawn.scheme.read(public, responses),
+        channel.committed_at,
+        claim=claim,
+        queries=sum(talk.sent for talk in talks),
+        ordinary=sum(talk.ordinary for talk in talks),
+        fixed=fixed,
+        failed=any(talk.share < _ENOUGH and not talk.unfit for talk in talks),
+    )
+
+
+def _positions(talk: Talk, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> Iterator[int]:
+    """Ask position by position, yielding each as it is complete; a suspect that stays silent is left alone."""
+    silent = 0
+    for position in _order(talk.probe, conduct):
+        rows = range(position * talk.probe.each, (position + 1) * talk.probe.each)
+        conduct.spend([position])
+        heard = _send(talk, rows, suspect, conduct, keystream.derive("first", str(position)))
+        if conduct.twice:
+            again = Talk(talk.probe)
+            _send(again, rows, suspect, conduct, keystream.derive("again", str(position)))
+            talk.confirm(rows, again)
+        silent = 0 if heard else silent + 1
+        yield position
+        if silent == _PATIENCE or talk.unfit:
+            return
+
+
+def _order(probe: QueryProbe, conduct: Conduct) -> list[int]:
+    """Return the positions to ask: in keyed order, those that were seen before last, as many as the limit allows."""
+    each = probe.each
+    positions = [
+        position
+        for position in range(len(probe.inputs) // each)
+        if conduct.can_be_asked(probe.inputs[position * each : (position + 1) * each])
+    ]
+    ordered = sorted(positions, key=lambda position: position in conduct.last)
+    return ordered[: ceil(conduct.limit / each)] if conduct.limit else ordered
+
+
+def _send(talk: Talk, rows: range, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> bool:
+    """Send some triggers, hidden among ordinary inputs, and take in the answers; return whether there were any."""
+    triggers = talk.probe.inputs[rows.start : rows.stop]
+    hiding = conduct.camouflage * len(triggers) if conduct.ordinary is not None else 0
+    if not hiding or conduct.ordinary is None:
+        return talk.take(rows, suspect.answer(QueryProbe(triggers)))
+    drawn = keystream.derive("ordinary").words32(hiding).astype(np.int64) % len(conduct.ordinary)
+    batch = np.concatenate([triggers, conduct.ordinary[drawn]])
+    order = np.argsort(keystream.derive("order").words32(len(batch)), kind="stable")
+    talk.ordinary += hiding
+    return talk.take(rows, _only_triggers(suspect.answer(QueryProbe(batch[order])), order, len(triggers)))
+
+
+def _only_triggers(response: Response, order: npt.NDArray[np.int64], triggers: int) -> Response:
+    """Return the answers to the first inputs of a batch that was sent in another order."""
+    match response:
+        case Answered() if len(response.values) == len(order):
+            places = np.argsort(order)[:triggers]
+            return Answered(response.values[places], response.coverage, response.unread, provider=response.provider)
+    return response
+
+
+def _coverage(talk: Talk, codebook: Codebook, threshold: float) -> float:
+    """Return the share of what would decide that was answered.
+
+    What was answered decides if enough of what was sent was answered, and if even a suspect that knows every symbol
+    could have shown it by then.
+    """
+    each = talk.probe.each
+    complete = [
+        position
+        for position in range(codebook.positions)
+        if all(map(talk.answered, range(each * position, each * (position + 1))))
+    ]
+    attainable = float(-np.log10(codebook.prior[complete].max(axis=1)).sum()) if complete else 0.0
+    return float(min(1.0, talk.share, attainable / threshold if threshold > 0 else 1.0))

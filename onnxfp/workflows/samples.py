@@ -1,0 +1,68 @@
+"""What keys need of the owner's data: kept in the vault under its digest, which the claim commits to."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+
+from onnxfp.artifact import write_whole
+from onnxfp.errors import VaultError
+from onnxfp.schemes.interface import Samples
+from onnxfp.workflows.vault import Vault
+
+
+def keep_samples(vault: Vault, samples: Samples) -> str:
+    """Keep samples in the vault and return their digest; the same samples are kept once.
+
+    Raises:
+        VaultError: the disk refuses.
+    """
+    if not samples:
+        return ""
+    digest = _digest(samples)
+    path = _path(vault, digest)
+    if path.exists():
+        return digest
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **samples)
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    except OSError as problem:
+        raise VaultError(f"cannot keep the trigger corpus in {path.parent}: {problem.strerror}; make room") from problem
+    write_whole(path, buffer.getvalue(), force=True)
+    return digest
+
+
+def load_samples(vault: Vault, digest: str) -> Samples:
+    """Return the samples of this digest.
+
+    Raises:
+        VaultError: they are missing or were changed.
+    """
+    if not digest:
+        return {}
+    path = _path(vault, digest)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            samples = {name: arrays[name] for name in arrays.files}
+    except Exception as problem:  # numpy and zipfile raise a dozen kinds at damaged files
+        raise VaultError(f"the trigger corpus {path} is missing or damaged; restore it from a backup") from problem
+    if _digest(samples) != digest:
+        raise VaultError(f"the trigger corpus {path} was changed since it was committed to; restore it from a backup")
+    return samples
+
+
+def _path(vault: Vault, digest: str) -> Path:
+    return vault.root / "samples" / f"{digest[:32]}.npz"
+
+
+def _digest(samples: Samples) -> str:
+    total = hashlib.sha256()
+    for name in sorted(samples):
+        array = np.ascontiguousarray(samples[name])
+        total.update(repr((name, array.dtype.str, array.shape)).encode())
+        total.update(array.tobytes())
+    return total.hexdigest()

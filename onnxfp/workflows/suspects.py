@@ -1,0 +1,208 @@
+"""Who is examined: a file, an endpoint, answers that somebody else collected, or the transcript of an earlier look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, assert_never, final
+
+import numpy.typing as npt
+
+from onnxfp.artifact import Artifact, open_artifact, resolve, similarity
+from onnxfp.domain import Access, Probe, QueryProbe, Response, Unanswered, WeightProbe
+from onnxfp.errors import ArtifactError, UsageError, VaultError
+from onnxfp.suspect.interface import Suspect
+from onnxfp.suspect.opened import OpenedWeights
+from onnxfp.suspect.session import Session, open_session
+from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.reference import Reference
+from onnxfp.workflows.vault import Vault
+
+Inputs = npt.NDArray[Any]
+
+READ_AT_MOST = 4  # references whose weights are read; the others keep their share of the bet at e = 0
+
+ALL = frozenset(Access)
+SEALED = frozenset({Access.LABELS, Access.SCORES})
+
+
+class Examined(Protocol):
+    """Whoever answers for a suspect."""
+
+    @property
+    def identity(self) -> str:
+        """What the ledger calls it."""
+        ...
+
+    @property
+    def access(self) -> frozenset[Access]:
+        """What it can be asked for."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where triggers that it is asked are seen by others, so that they are spent; empty for nowhere."""
+        ...
+
+    def beside(self, references: Sequence[Reference]) -> Iterator[tuple[Reference, Suspect]]:
+        """Yield it beside each reference, the most similar first."""
+        ...
+
+    def can_be_asked(self, inputs: Inputs) -> bool:
+        """Return whether it could answer some inputs (samples, ...): answers from elsewhere are what they are."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Device:
+    """Where a file is run."""
+
+    name: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``tensorrt``."""
+    required: bool = False
+    """Refuse to judge on anything else."""
+
+
+@final
+@dataclass
+class ExaminedFile:
+    """A file: its weights are read beside those of each reference, its graph runs in a confined process."""
+
+    vault: Vault
+    artifact: Artifact
+    device: Device
+    place: str = ""
+    access: frozenset[Access] = ALL
+    _session: list[Session | Unanswered] = field(default_factory=list, repr=False)
+
+    @property
+    def identity(self) -> str:
+        """Its weight digest."""
+        return cached_digest(self.artifact, self.vault.root / "digests.json")
+
+    def beside(self, references: Sequence[Reference]) -> Iterator[tuple[Reference, Suspect]]:
+        """Yield it beside each reference; of those far down the list the weights are not read."""
+        ranked = sorted(references, key=lambda reference: -similarity(reference.sketch, self.artifact))
+        for rank, reference in enumerate(ranked):
+            with ExitStack() as files:
+                weights = (
+                    open_beside_reference(self.vault, reference, self.artifact, files)
+                    if rank < READ_AT_MOST
+                    else _passed_over(reference)
+                )
+                yield reference, _Both(weights, self)
+
+    def can_be_asked(self, inputs: Inputs) -> bool:
+        """Anything can be asked."""
+        return True
+
+    def outputs_for(self, probe: QueryProbe) -> Response:
+        """Run the graph on some inputs; the process starts at the first of them."""
+        if not self._session:
+            self._session.append(self._start())
+        match self._session[0]:
+            case Unanswered() as reason:
+                return reason
+            case session:
+                return _unfit(session, probe) or session.answer(probe)
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        for session in self._session:
+            if isinstance(session, Session):
+                session.close()
+
+    def _start(self) -> Session | Unanswered:
+        try:
+            return open_session(self.artifact.path, device=self.device.name, require_device=self.device.required)
+        except UsageError as problem:
+            if self.device.required:
+                raise
+            return Unanswered(str(problem))
+        except ArtifactError as problem:
+            return Unanswered(str(problem))
+
+
+@final
+@dataclass(frozen=True)
+class _Both:
+    """A file's weights beside one reference, and its outputs."""
+
+    weights: OpenedWeights | Unanswered
+    file: ExaminedFile
+
+    def answer(self, probe: Probe) -> Response:
+        """Answer any probe."""
+        match probe:
+            case WeightProbe():
+                return self.weights if isinstance(self.weights, Unanswered) else self.weights.answer(probe)
+            case QueryProbe():
+                return self.file.outputs_for(probe)
+        assert_never(probe)
+
+
+@final
+@dataclass(frozen=True)
+class ExaminedSealed:
+    """A suspect that only answers inputs, the same beside every reference."""
+
+    identity: str
+    suspect: Suspect
+    place: str = ""
+    access: frozenset[Access] = SEALED
+    knows: Callable[[Inputs], bool] = lambda inputs: True
+
+    def beside(self, references: Sequence[Reference]) -> Iterator[tuple[Reference, Suspect]]:
+        """Yield it beside each reference, the latest first."""
+        for reference in reversed(references):
+            yield reference, self.suspect
+
+    def can_be_asked(self, inputs: Inputs) -> bool:
+        """Return whether it knows an answer."""
+        return self.knows(inputs)
+
+
+@contextmanager
+def examined_file(vault: Vault, path: Path, device: Device, *, allow_links: bool) -> Iterator[ExaminedFile]:
+    """Open a file to be examined.
+
+    Raises:
+        ArtifactError: it is no model that can be read.
+        UsageError: the device that is required is not there.
+    """
+    with open_artifact(path, allow_links=allow_links) as artifact:
+        file = ExaminedFile(vault, artifact, device)
+        try:
+            yield file
+        finally:
+            file.close()
+
+
+def open_beside_reference(
+    vault: Vault, reference: Reference, suspect: Artifact, files: ExitStack
+) -> OpenedWeights | Unanswered:
+    """Open a suspect beside one reference, or say why that cannot be done. `files` closes what was opened."""
+    tensors = resolve(reference.profile.carriers, suspect, reference.sketch)
+    if not tensors:
+        return Unanswered(f"no tensor of the suspect has the shape of a carrier of reference {reference.short}")
+    try:
+        original = files.enter_context(reference.opened(vault))
+    except VaultError as problem:
+        return Unanswered(str(problem))
+    return OpenedWeights(suspect, original, tensors)
+
+
+def _unfit(session: Session, probe: QueryProbe) -> Unanswered | None:
+    """Say so when a model takes inputs of another shape altogether: the claim is about models of another form."""
+    takes, gets = session.input.shape[1:], probe.inputs.shape[1:]
+    fits = len(takes) == len(gets) and all(size in (None, given) for size, given in zip(takes, gets, strict=True))
+    if fits or not session.provider:
+        return None
+    return Unanswered(f"it takes inputs of shape {list(takes)}, the triggers have {list(gets)}", unfit=True)
+
+
+def _passed_over(reference: Reference) -> Unanswered:
+    return Unanswered(f"reference {reference.short} was passed over: {READ_AT_MOST} others are more similar")

@@ -1,0 +1,108 @@
+"""What a suspect has said so far: the answers to one probe, put together from many requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import numpy as np
+
+from onnxfp.domain import Answered, Floats, QueryProbe, Response, Unanswered
+
+_SHOWN = 5  # reasons that are listed
+
+
+@dataclass
+class Talk:
+    """The answers to one probe; a row that was not answered is None."""
+
+    probe: QueryProbe
+    rows: list[Floats | None] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)
+    asked: set[int] = field(default_factory=set)
+    """Rows that were sent."""
+    sent: int = 0
+    """Inputs that were sent, repeated ones counted again."""
+    ordinary: int = 0
+    """Ordinary inputs that were sent among them."""
+    unfit: bool = False
+    provider: str = ""
+
+    def __post_init__(self) -> None:
+        self.rows = [None] * len(self.probe.inputs)
+
+    def take(self, rows: Sequence[int], answers: Response) -> bool:
+        """Take in the answers to some rows of the probe; return whether there were any."""
+        self.asked.update(rows)
+        self.sent += len(rows)
+        match answers:
+            case Unanswered():
+                self.unfit = self.unfit or answers.unfit
+                self._note(answers.reason)
+                return False
+            case Answered():
+                return self._hear(rows, answers)
+        assert_never(answers)
+
+    def _hear(self, rows: Sequence[int], answers: Answered) -> bool:
+        self.provider = answers.provider or self.provider
+        for reason in answers.unread:
+            self._note(reason)
+        if answers.values.ndim not in (1, 2) or len(answers.values) != len(rows) or 0 in answers.values.shape:
+            self._note(f"{answers.values.shape} numbers came back for {len(rows)} inputs")
+            return False
+        heard = [None if np.isnan(value).any() else np.atleast_1d(value) for value in answers.values]
+        for row, value in zip(rows, heard, strict=True):
+            self.rows[row] = value
+        return any(value is not None for value in heard)
+
+    def confirm(self, rows: Sequence[int], again: Talk) -> None:
+        """Forget what was answered otherwise when it was asked again."""
+        for row in rows:
+            first, second = self.rows[row], again.rows[row]
+            if first is None or second is None or _label(first) != _label(second):
+                self.rows[row] = None
+                self._note("another answer when the same input was sent again")
+        self.sent, self.ordinary = self.sent + again.sent, self.ordinary + again.ordinary
+
+    def answered(self, row: int) -> bool:
+        """Return whether a row was answered."""
+        return self.rows[row] is not None
+
+    @property
+    def share(self) -> float:
+        """Share of what was sent that was answered."""
+        return sum(map(self.answered, self.asked)) / max(1, len(self.asked))
+
+    def response(self, coverage: float) -> Response:
+        """Return all answers so far as one."""
+        if not any(map(self.answered, self.asked)):
+            return Unanswered("; ".join(self.unread()) or "no query was sent", self.unfit)
+        return Answered(self._values(), coverage, self.unread(), provider=self.provider)
+
+    def unread(self) -> tuple[str, ...]:
+        """Return how much was not answered, and why."""
+        missing = len(self.asked) - sum(map(self.answered, self.asked))
+        reasons = [f"{reason} ({times} times)" if times > 1 else reason for reason, times in self.reasons.items()]
+        return (f"{missing} of {len(self.asked)} triggers without an answer", *reasons[:_SHOWN]) if missing else ()
+
+    def _values(self) -> Floats:
+        """Return labels as soon as one answer is no more than that, else log-probabilities as wide as the widest."""
+        known = [row for row in self.rows if row is not None]
+        width = max(map(len, known))
+        if min(map(len, known)) == 1:
+            return np.asarray([np.nan if row is None else _label(row) for row in self.rows])
+        values = np.full((len(self.rows), width), np.nan)
+        for number, row in enumerate(self.rows):
+            if row is not None:
+                values[number] = -np.inf
+                values[number, : len(row)] = row
+        return values
+
+    def _note(self, reason: str) -> None:
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+
+def _label(row: Floats) -> float:
+    return float(row[0] if len(row) == 1 else row.argmax())
