@@ -21,7 +21,10 @@ def _scaler(call: Call) -> Operation:
 
 
 def _normalizer(call: Call) -> Operation:
-    power = {"MAX": torch.inf, "L1": 1, "L2": 2}[call.text("norm", "MAX")]
+    norm = call.text("norm", "MAX")
+    if norm == "MAX":
+        return lambda value: value / value.amax(-1, keepdim=True)
+    power = {"L1": 1, "L2": 2}[norm]
     return lambda value: functional.normalize(value.to(torch.float32), power, -1)
 
 

@@ -61,9 +61,8 @@ def _attention(call: Call) -> Operation:
         k, v = (_after(old, new) for old, new in ((given[4], k), (given[5], v)))
         repeats = q.shape[1] // k.shape[1]
         scores = (q * (scale or 1 / sqrt(q.shape[-1]))) @ k.repeat_interleave(repeats, 1).mT
-        masked = _masked(scores, given[3], past if causal else None)
-        capped = softcap * torch.tanh(masked / softcap) if softcap else masked
-        y = torch.softmax(capped, -1) @ v.repeat_interleave(repeats, 1)
+        capped = softcap * torch.tanh(scores / softcap) if softcap else scores
+        y = torch.softmax(_masked(capped, given[3], past if causal else None), -1) @ v.repeat_interleave(repeats, 1)
         return (y.transpose(1, 2).flatten(2) if flat else y), k, v, scores
 
     return attend

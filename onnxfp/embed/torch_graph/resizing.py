@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from onnxfp.embed.torch_graph.operator import Call, Operation, Operator
 
-Places = npt.NDArray[np.float64]
+Places = npt.NDArray[np.floating[Any]]
 _NATIVE = {  # mode and rule of coordinates -> mode and align_corners of torch
     ("nearest", "asymmetric"): ("nearest", None),
     ("linear", "half_pixel"): ("linear", False),
@@ -73,7 +73,7 @@ class Rule:
 
     def _origins(self, extent: int, size: int, scale: float) -> Places:
         """Where each output lies among the inputs."""
-        x = np.arange(size, dtype=np.float64)
+        x, scale = np.arange(size, dtype=np.float32), np.float32(scale)  # onnxruntime rounds so
         match self.coordinates:
             case "asymmetric":
                 return x / scale

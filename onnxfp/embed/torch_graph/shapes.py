@@ -71,7 +71,12 @@ def _transpose(call: Call) -> Operation:
 
 
 def _expand(value: Tensor, shape: Sequence[int]) -> Tensor:
-    return value.expand(torch.broadcast_shapes(value.shape, tuple(shape)))
+    """Either side may have the longer axis; torch's expand keeps an axis whose extent is -1."""
+    missing = max(0, value.dim() - len(shape))
+    return value.expand(
+        [-1] * missing
+        + [-1 if extent == 1 and at >= len(shape) - value.dim() else extent for at, extent in enumerate(shape)]
+    )
 
 
 def _tile(value: Tensor, repeats: Sequence[int], *_: object) -> Tensor:
