@@ -266,6 +266,8 @@ class Reading:
     transforms: tuple[str, ...] = ()
     tally: npt.NDArray[np.int64] | None = None
     """(positions, alphabet): points of each symbol, where points are counted; their sum has an exact tail."""
+    most: int = 0
+    """Points that a word could have at most, going by what was answered."""
     provider: str = ""
 
 
@@ -312,6 +314,8 @@ class ClaimEvidence:
     """Inputs that were sent for it."""
     points: int | None
     """Hits, where hits are counted."""
+    most: int
+    """Hits that there could have been."""
     fixed: bool
     """Whether the number of queries was fixed beforehand."""
     provider: str

@@ -14,7 +14,7 @@ from onnxfp.artifact.reader import Artifact, open_artifact
 from onnxfp.artifact.records import GraphRecord, NodeRecord, ScopeRecord, TensorRecord
 from onnxfp.artifact.resolve import resolve
 from onnxfp.artifact.sketch import Sketch, similarity, sketch
-from onnxfp.artifact.staging import write_whole
+from onnxfp.artifact.staging import check_target, write_whole
 from onnxfp.artifact.wire import shown
 from onnxfp.artifact.writer import Patch, StagedCopy, copy_artifact, staged_copy, write_patched
 
@@ -29,6 +29,7 @@ __all__ = [
     "StagedCopy",
     "TensorRecord",
     "carriers",
+    "check_target",
     "copy_artifact",
     "inspect_artifact",
     "open_artifact",

@@ -48,6 +48,7 @@ def _contribution(claim: ClaimEvidence) -> dict[str, Any]:
         "positions": claim.positions,
         "queries": claim.queries,
         "hits": claim.points,
+        "hits_possible": claim.most,
         "queries_fixed": claim.fixed,
         "provider": claim.provider or None,
         "unread": list(claim.unread),

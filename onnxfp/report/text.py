@@ -49,15 +49,15 @@ def _contributions(verdict: Verdict) -> Iterator[str]:
     if not verdict.claims:
         return
     width = max(len(claim.claim) for claim in verdict.claims)
-    yield f"    {'claim':<{width}}  {'log10 e':>8}  {'p <=':>8}  {'queries':>7}  {'hits':>5}"
+    yield f"    {'claim':<{width}}  {'log10 e':>8}  {'p <=':>8}  {'queries':>7}  {'hits':>7}"
     for claim in verdict.claims:
         if claim.log10_e is None:
             yield f"    {claim.claim:<{width}}  {'nothing could be read':>8}"
             continue
         p_value = max(claim.p_value or 0.0, 1e-300)
-        hits = "" if claim.points is None else str(claim.points)
+        hits = "" if claim.points is None else f"{claim.points}/{claim.most}"
         asked = str(claim.queries) if claim.queries else ""
-        yield f"    {claim.claim:<{width}}  {claim.log10_e:8.2f}  {p_value:8.2g}  {asked:>7}  {hits:>5}"
+        yield f"    {claim.claim:<{width}}  {claim.log10_e:8.2f}  {p_value:8.2g}  {asked:>7}  {hits:>7}"
     if verdict.provider:
         hidden = f", among {verdict.ordinary} ordinary inputs" if verdict.ordinary else ""
         yield f"    {verdict.queries} queries{hidden}; answered by {verdict.provider}"

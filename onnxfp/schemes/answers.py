@@ -77,6 +77,7 @@ def label_reading(asked: Asked, codebook: Codebook, response: Response) -> Readi
         response.unread,
         response.transforms,
         _tally(asked, labels),
+        int((labels >= 0).sum()),
         response.provider,
     )
 

@@ -153,6 +153,7 @@ class ZhangPaper(Scheme[ZhangPaperKey]):
             answered.unread,
             answered.transforms,
             counted,
+            key.each,
             answered.provider,
         )
 

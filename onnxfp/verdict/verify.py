@@ -69,6 +69,7 @@ def _contribution(look: Look) -> ClaimEvidence:
         positions=look.codebook.positions,
         queries=look.queries,
         points=None if bet is None or tally is None else points(tally, word),
+        most=look.reading.most,
         fixed=look.fixed,
         provider=look.reading.provider,
         unread=look.reading.unread,

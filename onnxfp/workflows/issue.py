@@ -146,7 +146,9 @@ class _Prepared:
 
 def _prepare(vault: Vault, request: Issuing, source: Artifact, name: str) -> _Prepared:
     reference = registered(vault, source)
-    channels = reference.drawn(vault)
+    channels = tuple(reference.draw(vault, channel) for channel in reference.channels if not channel.of)
+    if not channels:
+        raise CapacityError(f"reference {reference.short} has too few weights to tell copies apart; none can be issued")
     recipients, reachable = vault.ledger.count_recipients(besides=name) + 1, _reachable(channels, request.alpha)
     for channel in channels:
         key = channel.public.key

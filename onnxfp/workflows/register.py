@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,22 +78,38 @@ def register(vault: Vault, request: Registration, fidelity: Fidelity | None = No
         drawn = _drawn(request, profile, key)
         if fidelity is not None:
             drawn = _gentle(request, profile, key, artifact, fidelity)
-        payload = payload_of(profile, [channel.settled for channel in drawn], sketch(artifact, found))
-        known = next((entry for entry in vault.ledger.references() if entry.digest == profile.digest), None)
-        if known is None:
+        if all(entry.digest != profile.digest for entry in vault.ledger.references()):
             refuse_marked(vault, artifact)
-        elif known.payload != payload:
-            raise UsageError(
-                "this model is registered already, with other options or other tensor names; its copies depend on "
-                "these, so they stay for ever: to mark the same weights otherwise, use another --vault"
-            )
-        path = str(known.path) if known else _place(vault, request, profile)
-        commitment = commitment_of(payload, key)
-        entry = ReferenceEntry(profile.digest, profile.digest, path, commitment, payload, request.at)
-        if request.keep:
-            _keep(vault, artifact, profile.digest)
-        recorded = vault.ledger.register(entry)
+        recorded = record(vault, request, artifact, profile, drawn)
     return _registered(vault, recorded, drawn)
+
+
+def record(
+    vault: Vault,
+    request: Registration,
+    artifact: Artifact,
+    profile: ModelProfile,
+    drawn: Sequence[DrawnChannel],
+    parent: str = "",
+) -> ReferenceEntry:
+    """Record a reference with its channels, and keep its file; the same again changes nothing.
+
+    Raises:
+        UsageError: it is registered with other channels.
+    """
+    payload = payload_of(profile, [channel.settled for channel in drawn], sketch(artifact, profile.carriers), parent)
+    known = next((entry for entry in vault.ledger.references() if entry.digest == profile.digest), None)
+    if known is not None and known.payload != payload:
+        raise UsageError(
+            "this model is registered already, with other options or other tensor names; its copies depend on "
+            "these, so they stay for ever: to mark the same weights otherwise, use another --vault"
+        )
+    path = str(known.path) if known else _place(vault, request, profile)
+    commitment = commitment_of(payload, vault.reference_key(profile.digest))
+    if request.keep:
+        _keep(vault, artifact, profile.digest)
+    entry = ReferenceEntry(profile.digest, profile.digest, path, commitment, payload, request.at)
+    return vault.ledger.register(entry)
 
 
 def refuse_marked(vault: Vault, artifact: Artifact) -> None:
@@ -112,7 +128,7 @@ def refuse_marked(vault: Vault, artifact: Artifact) -> None:
 
 
 def _drawn(request: Registration, profile: ModelProfile, key: Keystream) -> list[DrawnChannel]:
-    return [draw(channel, profile, key) for channel in _channels(request)]
+    return [draw(channel, profile, key) for channel in channels_of(request)]
 
 
 def _gentle(
@@ -131,7 +147,8 @@ def _gentle(
     raise FidelityError(f"no strength down to {2 * strength:.2g} keeps the model good enough: {refusal}")
 
 
-def _channels(request: Registration) -> tuple[Channel, ...]:
+def channels_of(request: Registration) -> tuple[Channel, ...]:
+    """Return the channels that a reference gets for its copies: the owner's and the recipients'."""
     owner = {name: value for name, value in request.options.items() if name not in ("positions", "code")}
     return (
         Channel(OWNER, request.scheme, {**owner, "role": OWNER}),
