@@ -45,6 +45,9 @@ class Garbled(ValueError):
 class TooLarge(ValueError):
     """The arrays do not fit into one message."""
 
+    size = 0
+    """Bytes that they would take, if that is why."""
+
 
 def shared_memory() -> int | None:
     """Return a descriptor of memory for both directions, whose size nobody can change; None where there is none."""
@@ -76,7 +79,9 @@ class Channel:
         """
         arrays = [_sendable(array) for array in arrays]
         if len(arrays) > _ARRAYS or _end(arrays) > ROOM:
-            raise TooLarge("the arrays do not fit")
+            problem = TooLarge("the arrays do not fit")
+            problem.size = _end(arrays)
+            raise problem
         described = [[array.dtype.name, list(array.shape)] for array in arrays]
         text = json.dumps({**message, "arrays": described}).encode("ascii")
         if len(text) > _MESSAGE:

@@ -55,8 +55,8 @@ def _serve(channel: Channel) -> None:
             channel.send({}, _outputs(session, str(request["name"]), arrays[0]))
         except Failed as problem:
             channel.send({"failed": str(problem)})
-        except TooLarge:
-            channel.send({"large": True})
+        except TooLarge as problem:
+            channel.send({"large": problem.size})
 
 
 def _opened(order: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

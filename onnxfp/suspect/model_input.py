@@ -21,7 +21,7 @@ _TYPES = {
 
 
 class Unfit(UsageError):
-    """The inputs are for models of another form."""
+    """The inputs are for models of another form: their shape is not what the model takes."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,13 @@ def check_fits(inputs: Inputs, takes: ModelInput) -> None:
     """Refuse inputs that the model cannot take, whatever their values.
 
     Raises:
-        UsageError: says both types or shapes.
+        Unfit: says both shapes.
+        UsageError: says both types.
     """
     if takes.dtype not in _TYPES.values():
-        raise Unfit(f"it takes {takes.dtype}, which has no numpy type; use a model with another input")
+        raise UsageError(f"it takes {takes.dtype}, which has no numpy type; use a model with another input")
     if inputs.dtype.kind not in "biuf":
-        raise Unfit(f"it takes {takes.dtype}, they are {inputs.dtype}; give numbers")
+        raise UsageError(f"it takes {takes.dtype}, they are {inputs.dtype}; give numbers")
     if not inputs.ndim or not len(inputs):
         raise UsageError("there are none; give at least one")
     # A model that does not say how many axes it takes says for itself whether these are right.
@@ -89,7 +90,7 @@ def cast(values: Inputs, dtype: str) -> npt.NDArray[Any]:
         rounds = dtype == "float16" and values.dtype.kind == "f"
         same = np.isfinite(changed) == np.isfinite(values) if rounds else _same(values, changed, back)
     if not same.all():
-        raise Unfit(f"it takes {dtype}, they are {values.dtype} and would lose digits; convert them yourself")
+        raise UsageError(f"it takes {dtype}, they are {values.dtype} and would lose digits; convert them yourself")
     return changed
 
 

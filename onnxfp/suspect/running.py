@@ -73,24 +73,24 @@ class Running:
             size = fixed or max(1, min(self._batch, ROOM // self._each(inputs)))
             batch = fitted(inputs[at : at + size], self.known.input)
             outputs = self._ask(batch)
-            if outputs is not None:
+            if not isinstance(outputs, int):
                 yield outputs, len(batch), min(size, len(inputs) - at)
                 at += size
-            elif fixed or size == 1:
-                raise TooLarge(f"its outputs for {size} take more than {ROOM >> 20} MiB")
+            elif fixed or len(batch) == 1:
+                raise TooLarge(f"its outputs for {len(batch)} take more than {ROOM >> 20} MiB")
             else:
-                self._batch = size // 2
+                self._batch = max(1, min(len(batch) - 1, len(batch) * ROOM // outputs))
 
-    def _ask(self, batch: Output) -> Sequence[Output] | None:
-        """Return the outputs for a batch; None if they are too large for one."""
+    def _ask(self, batch: Output) -> Sequence[Output] | int:
+        """Return the outputs for a batch or, if they are too large, their size."""
         began = time.monotonic()
         message, outputs = self._worker.ask(
             {"name": self.known.input.name}, [batch], seconds=self._limits.answer_s, resident=self._resident
         )
         if "failed" in message:
             raise UsageError(one_line(message["failed"]))
-        if message.get("large") is True:
-            return None
+        if "large" in message:
+            return message["large"] if type(message["large"]) is int and message["large"] > 0 else 1
         if self._batch == _FIRST and time.monotonic() - began < self._limits.answer_s * _FIRST / _BATCH / 2:
             self._batch = _BATCH
         return outputs

@@ -18,7 +18,7 @@ from onnxfp.errors import ArtifactError, OnnxfpError, UsageError
 from onnxfp.suspect.channel import TooLarge
 from onnxfp.suspect.gathered import Output, TooMuch
 from onnxfp.suspect.limits import DEFAULT, Limits
-from onnxfp.suspect.model_input import Inputs, ModelInput
+from onnxfp.suspect.model_input import Inputs, ModelInput, Unfit
 from onnxfp.suspect.outputs import Unreadable, class_answers
 from onnxfp.suspect.providers import DEVICES
 from onnxfp.suspect.running import Running, start_running
@@ -76,6 +76,8 @@ class Session:
                 try:
                     outputs = self._outputs(probe.inputs)
                     return Answered(class_answers(outputs, len(probe.inputs)), provider=self.provider)
+                except Unfit as problem:
+                    return Unanswered(str(problem), unfit=True)
                 except (OnnxfpError, Unreadable) as problem:
                     return Unanswered(str(problem))
         assert_never(probe)
@@ -100,6 +102,8 @@ class Session:
             raise ArtifactError(f"{self._path} cannot be run: {self._running}")
         try:
             return self._running.outputs(inputs, everything=everything)
+        except Unfit as problem:
+            raise Unfit(f"{self._path} does not take these inputs: {problem}") from problem
         except (UsageError, TooLarge, TooMuch) as problem:
             raise UsageError(f"{self._path} does not take these inputs: {problem}") from problem
         except Lost as problem:
