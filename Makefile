@@ -3,17 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Servers that the tests ask have virtual environments of their own; MLServer needs a Python below 3.13.
+SERVER_PYTHON ?= $(PYTHON)
 # One thread for each of the parallel test workers; the machine has few cores.
 export OMP_NUM_THREADS ?= 1
 export ORT_DISABLE_TELEMETRY ?= 1
 
-.PHONY: demo test lint format bench fixtures clean
+.PHONY: demo test test-kserve lint format bench fixtures clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxfp demo
 
-test: lint
-	$(BIN)/pytest -n 2 --dist worksteal
+test: lint .venv-mlserver/stamp
+	ONNXFP_REQUIRE_SERVERS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+# KServe binds every interface, so it only runs in a network of its own, which nobody reaches.
+test-kserve: $(VENV)/test.stamp .venv-kserve/stamp
+	ONNXFP_REQUIRE_SERVERS=1 unshare --map-root-user --net sh -c \
+		'ip link set lo up && exec $(BIN)/pytest tests/servers/kserve/asked.py'
 
 lint: $(VENV)/test.stamp
 	mkdir -p build/types && ln -sfn ../../cli build/types/onnxfp_cli
@@ -47,5 +54,10 @@ $(VENV)/bench.stamp: $(VENV)/test.stamp
 	$(PIP) --editable '.[embed,report]'
 	touch $@
 
+.venv-mlserver/stamp .venv-kserve/stamp: .venv-%/stamp: tests/servers/%/constraints.txt
+	$(SERVER_PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint $< $* onnxruntime
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-mlserver .venv-kserve build dist *.egg-info

@@ -18,6 +18,7 @@ import httpcore
 from onnxfp.suspect.address import Address
 from onnxfp.suspect.bounded_stream import BoundedBackend, Limit
 from onnxfp.suspect.endpoint_options import EndpointOptions
+from onnxfp.suspect.strict_json import parse_object
 from onnxfp.suspect.tls import tls_context
 from onnxfp.suspect.v2 import Description, InputFacts, Refused, Tensor, plain
 from onnxfp.suspect.v2_json import Body, decode, encode, model_inputs, server_name
@@ -152,8 +153,16 @@ def _status(status: int, headers: dict[str, str], said: bytes) -> Refused:
         return Refused(f"it redirects elsewhere (HTTP {status}), which is not followed; give its final URL")
     if status in (401, 403):
         return Refused(f"it lets nobody in without a valid token (HTTP {status})")
-    words = plain(said.decode("utf-8", "replace"))
+    words = _words(said)
     return Refused(f"HTTP {status}" + (f": {words}" if words else ""), smaller=status in (400, 413, 422, 500))
+
+
+def _words(said: bytes) -> str:
+    """What it gives as its reason: the protocol has a place for it, others write it in their first line."""
+    try:
+        return plain(parse_object(said).get("error", ""))
+    except Refused:
+        return plain(said.decode("utf-8", "replace").partition("\n")[0])
 
 
 def _retry_after(value: str) -> float:

@@ -1,0 +1,5 @@
+"""What tests of suspects share."""
+
+from tests.suspect.servers import mlserver
+
+__all__ = ["mlserver"]
