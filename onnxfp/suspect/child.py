@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from onnxfp.suspect.channel import Channel, Garbled, TooLarge, open_channel
 from onnxfp.suspect.confinement import Confinement, confine
-from onnxfp.suspect.providers import CPU, asked_for, driver_loads
+from onnxfp.suspect.providers import CPU, asked_for, driver_version
 
 _OUTPUTS = 64
 """More outputs of a model are not computed."""
@@ -64,13 +64,15 @@ def _opened(order: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     ort = _library()
     ort.set_default_logger_severity(4)
     listed = ort.get_available_providers()
-    wanted = asked_for(order["device"], listed, driver=order["device"] != "cpu" and len(listed) > 1 and driver_loads())
+    driver = driver_version() if order["device"] != "cpu" and len(listed) > 1 else 0
+    wanted = asked_for(order["device"], listed, driver=driver > 0)
     device = wanted != [CPU]
     if device:
         ort.preload_dlls()
     # The address space of a driver has no bound; then the parent watches the memory in use.
     held_to = Confinement(0 if device else order["memory"], device, order["parent"])
-    facts = {"confined": list(confine(held_to)), "device": device, "version": ort.__version__, "listed": listed}
+    facts = {"confined": list(confine(held_to)), "device": device, "driver": driver, "listed": listed}
+    facts.update(version=ort.__version__, cuda=str(getattr(ort, "cuda_version", "") or ""))
     if not order["path"]:
         return None, facts
     try:

@@ -39,8 +39,12 @@ class Installed:
     """What holds it, in words."""
     device: bool
     """Whether it went for an accelerator, which loosens that."""
+    driver: int
+    """The CUDA version that the driver supports, times 1000; 0 where there is none or nobody asked."""
     version: str
     """Of onnxruntime."""
+    cuda: str
+    """The CUDA version that it was built for; empty for none."""
     listed: tuple[str, ...]
     """The execution providers that its build lists."""
 
@@ -67,8 +71,17 @@ def installed(said: Mapping[str, Any]) -> Installed:
     Raises:
         Implausible: it makes no sense.
     """
-    device = said.get("device") is True
-    return Installed(_texts(said, "confined"), device, _text(said, "version"), _texts(said, "listed"))
+    driver = said.get("driver")
+    if type(driver) is not int or driver < 0:
+        raise Implausible("a driver that is none")
+    return Installed(
+        _texts(said, "confined"),
+        said.get("device") is True,
+        driver,
+        _text(said, "version"),
+        _text(said, "cuda"),
+        _texts(said, "listed"),
+    )
 
 
 def one_line(text: Any) -> str:

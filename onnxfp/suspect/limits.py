@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_LEAST = 4 << 30
+LEAST = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def memory_of(path: Path, limits: Limits) -> int:
     """Return how many bytes a model may take."""
     if limits.memory_bytes:
         return limits.memory_bytes
-    wanted = max(_LEAST, 8 * _beside(path))
+    wanted = max(LEAST, 8 * _beside(path))
     return min(wanted, _machine() * 3 // 4) if _machine() else wanted
 
 

@@ -29,10 +29,15 @@ def asked_for(device: str, listed: Sequence[str], *, driver: bool) -> list[str]:
     return [one for one in wanted if one == CPU or (driver and one in listed)]
 
 
-def driver_loads() -> bool:
-    """Say whether the driver of NVIDIA's accelerators can be loaded; loads it into this process."""
+def driver_version() -> int:
+    """Return the CUDA version that NVIDIA's driver supports, as 1000 * major + 10 * minor; 0 where there is no driver.
+
+    Loads the driver into this process.
+    """
+    version = ctypes.c_int(0)
     try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        driver.cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return 0
+    return version.value

@@ -16,9 +16,9 @@ from onnxfp.errors import UsageError
 from onnxfp.suspect.channel import ROOM, TooLarge
 from onnxfp.suspect.facts import Facts, Implausible, Installed, facts, installed, one_line
 from onnxfp.suspect.gathered import Gathered, Output
-from onnxfp.suspect.limits import Limits, memory_of
+from onnxfp.suspect.limits import DEFAULT, LEAST, Limits, memory_of
 from onnxfp.suspect.model_input import Inputs, check_fits, fitted
-from onnxfp.suspect.worker import Lost, Worker
+from onnxfp.suspect.worker import Lost, Worker, start_worker
 
 _BATCH = 256
 _FIRST = 16
@@ -108,16 +108,19 @@ def start_running(worker: Worker, path: Path, device: str, limits: Limits) -> Ru
         return str(problem)
 
 
-def look_around(worker: Worker, device: str, limits: Limits) -> Installed:
-    """Let a child confine itself and say what it found.
+def look_around(device: str, limits: Limits = DEFAULT) -> Installed:
+    """Let a child confine itself as for a device, and say what it found there.
 
     Raises:
         UsageError: onnxruntime does not load.
     """
+    worker = start_worker()
     try:
-        return installed(_first(worker, "", device, limits.memory_bytes, limits))
+        return installed(_first(worker, "", device, limits.memory_bytes or LEAST, limits))
     except (Lost, Implausible) as problem:
         raise UsageError(f"onnxruntime does not load: {problem}") from problem
+    finally:
+        worker.close()
 
 
 def _first(worker: Worker, path: str, device: str, memory: int, limits: Limits) -> dict[str, object]:

@@ -186,10 +186,11 @@ def test_what_makes_no_sense_is_not_believed(lie):
 
 
 def test_what_a_child_without_a_model_says_is_read_strictly():
-    said = {"confined": ["a"], "device": 1, "version": "1", "listed": []}
+    said = {"confined": ["a"], "device": 1, "driver": 0, "version": "1", "cuda": "", "listed": []}
     assert installed(said).device is False
-    with pytest.raises(Implausible):
-        installed(said | {"confined": None})
+    for lie in ({"confined": None}, {"driver": "13"}, {"version": 1}):
+        with pytest.raises(Implausible):
+            installed(said | lie)
 
 
 def test_a_reason_is_one_line_that_does_nothing():
