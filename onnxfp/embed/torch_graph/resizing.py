@@ -58,7 +58,7 @@ class Rule:
         """(size, extent): the weight of each input in each output."""
         at = self._origins(extent, size, scale)
         if self.mode == "nearest":
-            taps = [(_ROUND[self.nearest](at), np.ones(size))]
+            taps = [(_ROUND[self.nearest](at), np.ones_like(at))]
         else:
             floor = np.floor(at)
             weigh = _linear if self.mode == "linear" else self._cubic
@@ -71,9 +71,10 @@ class Rule:
             weights /= weights.sum(1, keepdims=True)
         return weights.astype(np.float32)
 
-    def _origins(self, extent: int, size: int, scale: float) -> Places:
+    def _origins(self, extent: int, size: int, by: float) -> Places:
         """Where each output lies among the inputs."""
-        x, scale = np.arange(size, dtype=np.float32), np.float32(scale)  # onnxruntime rounds so
+        x = np.arange(size, dtype=np.float32)
+        scale = np.asarray(by, dtype=np.float32)  # onnxruntime rounds so
         match self.coordinates:
             case "asymmetric":
                 return x / scale
