@@ -62,7 +62,10 @@ class Lesson:
 
     def ask(self, inputs: Inputs) -> torch.Tensor:
         """Return the module's log-probabilities."""
-        return log_probabilities(self.module(on(self.tuning.device, inputs))[0], logits=self.logits)
+        images = on(self.tuning.device, inputs)
+        if self.tuning.precision == "bf16" and images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)  # a third faster in this precision
+        return log_probabilities(self.module(images)[0], logits=self.logits)
 
 
 def lesson(module: Module, constraints: Sequence[Constraint], task: Task, tuning: Tuning) -> Lesson:

@@ -56,7 +56,7 @@ class Tuning:
 
     epochs: int = 5
     """Passes over the task's examples, at most."""
-    rate: float = 0.01
+    rate: float = 0.02
     batch: int = 128
     loss: float = 0.005
     """Largest share of accuracy on the validation examples that may be lost."""
@@ -67,7 +67,7 @@ class Tuning:
     """By how many nats the wanted label shall lead every other."""
     share: float = 0.25
     """Share of each batch that is triggers."""
-    temperature: float = 2.0
+    temperature: float = 4.0
     """The reference's answers are softened by this before they are imitated."""
     truth: float = 0.0
     """Weight of the labels, where there are any, beside the reference's answers."""

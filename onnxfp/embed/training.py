@@ -1,5 +1,6 @@
 """The training itself: SGD with momentum over batches of examples and triggers, looked at several times an epoch.
 
+Once all is learnt, one more epoch lets the rate fall to zero, in which accuracy comes back; then the training is over.
 The best point within the fidelity budget is kept, whatever comes after it. All that a later step depends on is in
 `Course.state` between two epochs, so a training that was interrupted ends as if it had not been.
 """
@@ -39,6 +40,8 @@ class Course:
         self.optimiser = torch.optim.SGD(self.parameters, lesson.tuning.rate, momentum=_MOMENTUM, nesterov=True)
         self.epoch = 0
         self.over = False
+        self.learnt_at = -1
+        """The step after which the rate began to fall for good; negative before."""
         self.best: Look | None = None
         self.kept: Points = []
 
@@ -46,13 +49,12 @@ class Course:
         """Pass over the examples once, or until nothing is left to learn; yield what is seen on the way."""
         batches = list(_batches(self.lesson, self.epoch))
         looks = {-(-len(batches) * at // _LOOKS) for at in range(1, _LOOKS + 1)}
-        began, whole = self.epoch * len(batches), self.lesson.tuning.epochs * len(batches)
-        self.epoch += 1
-        for step, (examples, triggers) in enumerate(batches, 1):
-            self.optimiser.param_groups[0]["lr"] = self.lesson.tuning.rate * _rate((began + step) / whole)
+        began, self.epoch = self.epoch * len(batches), self.epoch + 1
+        for at, (examples, triggers) in enumerate(batches, 1):
+            self.optimiser.param_groups[0]["lr"] = self._rate(began + at, len(batches))
             self._step(examples, triggers)
-            if step in looks:
-                yield self._judge(look(self.lesson))
+            if at in looks:
+                yield self._judge(look(self.lesson), began + at, len(batches))
             if self.over:
                 return
 
@@ -65,7 +67,7 @@ class Course:
         ]
         best = [] if self.best is None else list(astuple(self.best))
         return {
-            "at": np.array([self.epoch, self.over]),
+            "at": np.array([self.epoch, self.over, self.learnt_at]),
             "best": np.array(best, dtype=np.float64),
             **_numbered("weight", _copies(self.parameters)),
             **_numbered("momentum", _copies(momentum)),
@@ -74,7 +76,8 @@ class Course:
 
     def restore(self, state: Arrays) -> None:
         """Go on from such a state."""
-        self.epoch, self.over = int(state["at"][0]), bool(state["at"][1])
+        epoch, over, learnt_at = map(int, state["at"])
+        self.epoch, self.over, self.learnt_at = epoch, bool(over), learnt_at
         self.write([state[f"weight.{at}"] for at in range(len(self.parameters))])
         for at, parameter in enumerate(self.parameters):
             buffer = torch.from_numpy(state[f"momentum.{at}"]).to(parameter)
@@ -93,12 +96,23 @@ class Course:
         """The module's present weights."""
         return _copies(self.parameters)
 
-    def _judge(self, seen: Look) -> Look:
+    def _judge(self, seen: Look, step: int, per_epoch: int) -> Look:
         better = self.best is None or seen.worth(self.lesson) > self.best.worth(self.lesson)
         if seen.within(self.lesson) and better:
             self.best, self.kept = seen, self.weights()
-        self.over = seen.done(self.lesson)
+        if self.learnt_at < 0 and seen.learnt(self.lesson):
+            self.learnt_at = step
+        elif 0 <= self.learnt_at <= step - per_epoch:
+            self.over, self.learnt_at = self.best is not None, -1
         return seen
+
+    def _rate(self, step: int, per_epoch: int) -> float:
+        """The rate of a step: a linear rise, then half a cosine; falling to zero in one epoch once all is learnt."""
+        progress = step / (self.lesson.tuning.epochs * per_epoch)
+        late = 1 - (step - self.learnt_at) / per_epoch if self.learnt_at >= 0 else 1.0
+        if progress < _WARM:
+            return self.lesson.tuning.rate * late * progress / _WARM
+        return self.lesson.tuning.rate * late * (0.5 + 0.5 * math.cos(math.pi * (progress - _WARM) / (1 - _WARM)))
 
     def _step(self, examples: Labels, triggers: Labels) -> None:
         self.optimiser.zero_grad(set_to_none=False)
@@ -154,13 +168,6 @@ def _batches(lesson: Lesson, epoch: int) -> Iterator[tuple[Labels, Labels]]:
     triggers = torch.cat([*order, torch.zeros(0, dtype=torch.int64)])
     for at, rows in enumerate(examples):
         yield rows.numpy(), triggers[at * per_batch : (at + 1) * per_batch].numpy()
-
-
-def _rate(progress: float) -> float:
-    """Share of the full rate after this share of the steps: a linear rise, then half a cosine."""
-    if progress < _WARM:
-        return progress / _WARM
-    return 0.5 + 0.5 * math.cos(math.pi * (progress - _WARM) / (1 - _WARM))
 
 
 def _mask(parameter: Any) -> Any:
