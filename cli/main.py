@@ -10,9 +10,11 @@ import click
 from onnxfp import __version__
 from onnxfp.errors import OnnxfpError
 from onnxfp.report.status import BAD_INPUT, INTERRUPTED, PASSED
+from onnxfp_cli.installation import doctor_command
 from onnxfp_cli.judging import trace_command, verify_command
 from onnxfp_cli.marking import init_command, inspect_command, issue_command, register_command
 from onnxfp_cli.shared import forget_output, option, say
+from onnxfp_cli.teaching import mark_command
 from onnxfp_cli.trying import attack_command, demo_command, ledger_group
 
 
@@ -66,11 +68,13 @@ for command in (
     inspect_command,
     register_command,
     issue_command,
+    mark_command,
     trace_command,
     verify_command,
     attack_command,
     ledger_group,
     demo_command,
+    doctor_command,
 ):
     cli.add_command(command)
 

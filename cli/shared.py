@@ -25,6 +25,10 @@ SECRET = "ONNXFP_PASSPHRASE"  # noqa: S105
 """Holds the passphrase itself; the flag of `init` has a twin of its own, ONNXFP_INIT_PASSPHRASE."""
 
 
+TOKEN = "ONNXFP_TOKEN"  # noqa: S105
+"""Holds the bearer token for a remote suspect."""
+
+
 class Number(click.FloatRange):
     """A number in a range; unlike click's own, it takes no NaN, which no comparison would ever refuse later."""
 

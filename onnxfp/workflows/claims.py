@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from onnxfp.domain import Access
 from onnxfp.errors import UsageError
 from onnxfp.ledger import DrawnEntry
 from onnxfp.schemes.catalogue import scheme_named
+from onnxfp.schemes.interface import Scheme
 from onnxfp.workflows.channels import OWNER, Channel
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.vault import Vault
@@ -20,6 +22,11 @@ class OwnersClaim:
 
     reference: Reference
     channel: Channel
+
+    @property
+    def scheme(self) -> Scheme[Any]:
+        """What it is a claim of."""
+        return scheme_named(self.channel.scheme)
 
     @property
     def identifier(self) -> str:

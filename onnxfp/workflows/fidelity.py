@@ -20,7 +20,7 @@ from onnxfp.suspect.session import Limits, Session, open_session
 _PATIENT = Limits(start_s=1800, answer_s=1800)
 
 # What numpy and zipfile raise at damaged files.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     KeyError,
@@ -51,7 +51,7 @@ def load_data(path: Path) -> Data:
     """
     try:
         inputs, labels = _arrays(path)
-    except _UNREADABLE as problem:
+    except UNREADABLE as problem:
         what = str(problem).partition("\n")[0][:200] or type(problem).__name__
         raise UsageError(f"{path}: expected an .npz with `inputs` (and `labels`): {what}") from problem
     if not inputs.ndim or not len(inputs):

@@ -24,7 +24,8 @@ _ADVICE = "use a scheme that needs no training"
 def graph_of(artifact: Artifact) -> Graph:
     """Return the computation of an artifact, with every constant that it refers to, under the artifact's names.
 
-    Element types that numpy lacks come as the smallest of its types that holds all their values exactly.
+    Element types that numpy lacks come as the smallest of its types that holds all their values exactly; texts come as
+    their places in their tensor, so that what names a class in the file numbers it here.
 
     Raises:
         UsageError: a node has a graph or a function inside, or a constant is no plain array of numbers.
@@ -89,6 +90,8 @@ def _values(artifact: Artifact, record: TensorRecord) -> npt.NDArray[Any]:
         return artifact.read(record).astype(_NARROW[record.dtype]).reshape(record.shape)
     if record.dtype.startswith(_REAL):
         return artifact.read(record).reshape(record.shape)
+    if record.dtype == "string":
+        return np.arange(record.size).reshape(record.shape)
     if record.dtype not in _NUMPY:
         _refuse("constants that are real numbers", f"{record.dtype} in '{shown(record.name)}'")
     data = np.empty(record.type.stored_bytes(record.size), dtype=np.uint8)

@@ -1,0 +1,181 @@
+"""All ways to verify: a file, an endpoint, answers from elsewhere, a transcript; or triggers to be sent elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxfp.artifact import check_target, write_whole
+from onnxfp.domain import QueryProbe, Verdict
+from onnxfp.errors import UsageError
+from onnxfp.suspect.endpoint import EndpointOptions, open_endpoint
+from onnxfp.suspect.outputs import Unreadable, class_answers
+from onnxfp.suspect.transform import Transform
+from onnxfp.workflows.claims import OwnersClaim, chosen_claims
+from onnxfp.workflows.fidelity import UNREADABLE
+from onnxfp.workflows.judge import Progress, registered_references
+from onnxfp.workflows.recorded import Recorded, input_digests
+from onnxfp.workflows.suspects import SEALED, Device, Examined, ExaminedSealed, examined_file
+from onnxfp.workflows.transcript import Transcript, read_transcript
+from onnxfp.workflows.vault import Vault, refuse_inside_vault
+from onnxfp.workflows.verify import ANYWHERE, Asking, replay, verify_suspect
+
+_PREFIXES = ("http://", "https://", "grpc://", "grpcs://")
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """All that a person may say."""
+
+    suspect: str | None
+    at: str
+    """Now, UTC, ISO 8601."""
+    alpha: float = 1e-6
+    claim: str = ""
+    device: str = "auto"
+    require_device: bool = False
+    limit: int = 0
+    fixed: bool = False
+    twice: bool = False
+    camouflage: int = 0
+    transcript: Path | None = None
+    replay: Path | None = None
+    queries: Path | None = None
+    responses: Path | None = None
+    transform: str = ""
+    input_name: str = ""
+    rate: float = 0.0
+    timeout: float = 30.0
+    retries: int = 3
+    ca_file: Path | None = None
+    token_in_clear: bool = False
+    force: bool = False
+    allow_links: bool = False
+    token: str = field(default="", repr=False)
+
+    def asking(self) -> Asking:
+        """Return how much is asked."""
+        return Asking(self.alpha, self.at, self.claim, self.limit, self.fixed, self.twice, self.camouflage)
+
+
+def verify_request(
+    vault: Vault, request: VerifyRequest, progress: Progress, say: Callable[[str], None]
+) -> Verdict | None:
+    """Do what was asked; None when triggers were only written out.
+
+    Raises:
+        UsageError: not exactly one suspect was named, or what was named cannot be used.
+    """
+    named = [way for way in ("suspect", "replay", "queries", "responses") if getattr(request, way) is not None]
+    if len(named) != 1:
+        raise UsageError(
+            f"expected one of a suspect (a file or a URL), --replay, --queries and --responses, found "
+            f"{' and '.join(named) or 'none'}"
+        )
+    if request.queries is not None:
+        count = export_queries(vault, request.queries, request)
+        say(f"{count} triggers written to {request.queries}: they are spent, whoever sees them can filter them.")
+        return None
+    if request.replay is not None:
+        facts, recorded = read_transcript(request.replay)
+        return replay(vault, facts, recorded, progress)
+    transcript = None if request.transcript is None else Transcript()
+    if request.transcript is not None:
+        refuse_inside_vault(request.transcript)
+        check_target(request.transcript, force=request.force)
+    with _examined(vault, request) as suspect:
+        verdict = verify_suspect(vault, suspect, request.asking(), progress, transcript)
+    if transcript is not None and request.transcript is not None:
+        transcript.write(request.transcript, force=request.force)
+    return verdict
+
+
+@contextmanager
+def _examined(vault: Vault, request: VerifyRequest) -> Iterator[Examined]:
+    if request.responses is not None:
+        yield _responses(vault, request.responses, request.claim)
+    elif str(request.suspect).startswith(_PREFIXES):
+        options = EndpointOptions(
+            token=request.token,
+            token_in_clear=request.token_in_clear,
+            timeout_s=request.timeout,
+            retries=request.retries,
+            rate_per_s=request.rate,
+            input_name=request.input_name,
+            transform=Transform.parse(request.transform),
+            ca_file=request.ca_file,
+        )
+        with open_endpoint(str(request.suspect), options) as endpoint:
+            yield ExaminedSealed(endpoint.identity, endpoint, place=endpoint.identity)
+    else:
+        device = Device(request.device, request.require_device)
+        with examined_file(vault, Path(str(request.suspect)), device, allow_links=request.allow_links) as file:
+            yield file
+
+
+def export_queries(vault: Vault, path: Path, request: VerifyRequest) -> int:
+    """Write all triggers of the chosen claims to an ``.npz``, and record them as spent; return how many.
+
+    Raises:
+        UsageError: there is no claim, or their inputs differ in form, or the file cannot be written.
+    """
+    refuse_inside_vault(path)
+    check_target(path, force=request.force)
+    vault.ledger.verify()
+    claims = chosen_claims(registered_references(vault), SEALED, request.claim)
+    inputs, positions = _triggers(vault, claims)
+    for claim, count in zip(claims, positions, strict=True):
+        vault.ledger.spend(claim.key, ANYWHERE, range(count), request.at)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, inputs=inputs, ids=np.asarray(input_digests(inputs)))
+    write_whole(path, buffer.getvalue(), force=request.force)
+    return len(inputs)
+
+
+def _triggers(vault: Vault, claims: tuple[OwnersClaim, ...]) -> tuple[npt.NDArray[Any], list[int]]:
+    """Return the triggers of some claims in a row (samples, ...), and how many positions each claim has."""
+    if not claims:
+        raise UsageError("no claim can be asked: mark a model first, with `onnxfp mark`")
+    inputs, positions = [], []
+    for claim in claims:
+        public = claim.reference.draw(vault, claim.channel).public
+        probes = [p for p in claim.scheme.probes(public) if isinstance(p, QueryProbe)]
+        inputs += [probe.inputs for probe in probes]
+        positions.append(max(len(probe.inputs) // probe.each for probe in probes))
+    if len({(part.dtype, part.shape[1:]) for part in inputs}) > 1:
+        raise UsageError(f"the claims ask inputs of different forms; name one: {', '.join(c.name for c in claims)}")
+    return np.concatenate(inputs), positions
+
+
+def _responses(vault: Vault, path: Path, claim: str) -> ExaminedSealed:
+    """Return the answers that somebody else collected, in the order of the triggers or with their ids.
+
+    Raises:
+        UsageError: they cannot be read, or are not as many.
+    """
+    try:
+        content = path.read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            outputs = {name: arrays[name] for name in arrays.files}
+    except UNREADABLE as problem:
+        what = str(problem).partition("\n")[0][:200] or type(problem).__name__
+        raise UsageError(f"{path}: expected an .npz with the model's outputs: {what}") from problem
+    triggers, _ = _triggers(vault, chosen_claims(registered_references(vault), SEALED, claim))
+    ids = [str(one) for one in outputs.pop("ids", np.asarray(input_digests(triggers))).reshape(-1)]
+    try:
+        values = class_answers(list(outputs.items()), len(ids))
+    except Unreadable as problem:
+        raise UsageError(f"{path}: {problem}; give one answer for each of {len(ids)} triggers, in order") from problem
+    recorded = Recorded(provider="somebody else's runtime")
+    for digest, row in zip(ids, values, strict=True):
+        recorded.queries[digest].append(np.atleast_1d(row))
+    identity = f"responses:{hashlib.sha256(content).hexdigest()}"
+    return ExaminedSealed(identity, recorded, knows=recorded.knows)
