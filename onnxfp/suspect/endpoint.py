@@ -6,6 +6,7 @@ among what was not read; only an endpoint that says nothing at all leaves the wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -183,6 +184,7 @@ def open_endpoint(url: str, options: EndpointOptions) -> Endpoint:
 
 def _wire(address: Address, options: EndpointOptions) -> Wire:
     if address.grpc:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would talk on stderr beside us
         try:
             from onnxfp.suspect.v2_grpc import open_grpc
         except ImportError as problem:

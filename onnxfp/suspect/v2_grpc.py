@@ -37,6 +37,8 @@ from onnxfp.suspect.v2_binary import from_raw, texts, to_raw
 from onnxfp.suspect.v2_json import input_facts
 
 _SERVICE = "/inference.GRPCInferenceService/"
+_PARTS = 1024
+"""At the top of a message: outputs, raw contents and parameters together."""
 _FIELDS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
@@ -85,10 +87,13 @@ class GrpcWire:
         seconds = max(0.0, min(self.options.timeout_s, until - time.monotonic()))
         token = (("authorization", f"Bearer {self.options.token}"),) if self.options.token else ()
         try:
-            return kind.FromString(call(request.SerializeToString(), timeout=seconds, metadata=token))
+            said = call(request.SerializeToString(), timeout=seconds, metadata=token)
+            if _crowded(said):
+                raise Refused(f"the answer has more than {_PARTS} parts")
+            return kind.FromString(said)
         except grpc.RpcError as problem:
             raise _refused(problem, self.options.timeout_s) from problem
-        except DecodeError as problem:
+        except (DecodeError, IndexError) as problem:
             raise Refused("the answer is not a message of the protocol") from problem
 
 
@@ -116,6 +121,27 @@ def open_grpc(address: Address, options: EndpointOptions) -> GrpcWire:
     tls_context(options.ca_file)  # says what is wrong with the file, which gRPC does not
     credentials = grpc.ssl_channel_credentials(trusted(options.ca_file))
     return GrpcWire(address, options, grpc.secure_channel(target, credentials, settings))
+
+
+def _crowded(said: bytes) -> bool:
+    """Whether a message has absurdly many parts: protobuf spends fifty bytes on what a stranger writes with two."""
+    at = parts = 0
+    while at < len(said) and parts <= _PARTS:
+        tag, at = _varint(said, at)
+        skipped, at = _varint(said, at) if tag & 7 in (0, 2) else (0, at)
+        at += {1: 8, 2: skipped, 5: 4}.get(tag & 7, 0)
+        parts += 1
+    return parts > _PARTS
+
+
+def _varint(said: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while said[at] & 0x80:
+        value |= (said[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if shift > 63:
+            raise DecodeError("a number of more than 64 bits")
+    return value | said[at] << shift, at + 1
 
 
 def _outputs(said: Any, samples: int) -> tuple[Tensor, ...]:
@@ -152,11 +178,17 @@ def _fits(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
     return bool(np.iinfo(dtype).min <= values.min() and values.max() <= np.iinfo(dtype).max)
 
 
+def _broken(words: str) -> Refused:
+    if any(hint in words for hint in ("Tls handshake failed", "verification check failed")):
+        return Refused(f"its certificate is not trusted ({words}); give the right ca_file", unreachable=True)
+    return Refused(f"no connection: {words}", unreachable=True, wait_s=0.0)
+
+
 def _refused(problem: Any, timeout_s: float) -> Refused:
-    code, words = problem.code(), plain(problem.details() or "")
+    code, words = problem.code(), plain(problem.details() or "", 200)
     match code:
         case grpc.StatusCode.UNAVAILABLE:
-            return Refused(f"no connection: {words}", unreachable=True, wait_s=0.0)
+            return _broken(words)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return Refused(f"no whole answer within {timeout_s:g} s", late=True)
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in words:

@@ -132,6 +132,8 @@ def says(*outputs, raw=()):
 
 REFUSALS = {
     "garbage": (lambda x, context: b"\xff\xff\xff", "not a message of the protocol"),
+    "crowd": (lambda x, context: b"\x2a\x00" * 40_000, "more than 1024 parts"),
+    "endless number": (lambda x, context: b"\xff" * 90_000, "not a message"),
     "nothing": (lambda x, context: b"", "no outputs"),
     "late": (never, "no whole answer within 0.5 s"),
     "large": (lambda x, context: bytes(200_000), "a message is too long"),
