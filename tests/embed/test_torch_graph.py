@@ -190,6 +190,11 @@ def test_intermediate_values_are_let_go():
     ]
 
 
+def test_a_classifiers_map_of_classes_comes_as_columns():
+    x = torch.randn(2, 3)
+    assert torch_graph(graph(node("ZipMap", "x", "y", domain="ai.onnx.ml", classlabels_int64s=(0, 1, 2))))(x)[0] is x
+
+
 # --- quantisation -----------------------------------------------------------------------------------------------------
 
 

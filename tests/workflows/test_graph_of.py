@@ -131,6 +131,21 @@ def test_attributes_are_decoded_and_tensors_among_them_are_arrays(tmp_path):
     assert (found[2].domain, found[2].name) == ("local", "use")
 
 
+def test_a_classifier_that_answers_with_texts_numbers_its_classes(tmp_path):
+    weights, words = np.eye(3, dtype=np.float32), [b"ant", b"bee", b"cat"]
+    tensors = [numpy_helper.from_array(weights, "w"), helper.make_tensor("words", TensorProto.STRING, [3], words)]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
+        helper.make_node("ArrayFeatureExtractor", ["words", "best"], ["y"], domain="ai.onnx.ml"),
+    ]
+    made = model(nodes, tensors)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    path, x = save(made, tmp_path / "m.onnx"), np.array([[0, 0, 1], [1, 0, 0]], dtype=np.float32)
+    found = torch_graph(graph_at(path))(torch.from_numpy(x))[0]
+    assert [words[at].decode() for at in found.reshape(-1)] == session(path).run(None, {"x": x})[0].reshape(-1).tolist()
+
+
 def test_an_initializer_that_is_also_an_input_is_a_constant(tmp_path):
     weights = numpy_helper.from_array(np.ones((3, 2), dtype=np.float32), "w")
     made = model([helper.make_node("MatMul", ["x", "w"], ["y"])], [weights])
@@ -164,8 +179,8 @@ REFUSED = {
     "expected dense constants, found the sparse tensor 'w'": lambda: model(
         [helper.make_node("Add", ["x", "w"], ["y"])], sparse_initializer=[sparse()]
     ),
-    "expected constants that are real numbers, found string in 'w'": lambda: model(
-        [helper.make_node("Add", ["x", "w"], ["y"])], [helper.make_tensor("w", TensorProto.STRING, [1], [b"a"])]
+    "expected constants that are real numbers, found complex64 in 'w'": lambda: model(
+        [helper.make_node("Add", ["x", "w"], ["y"])], [helper.make_tensor("w", TensorProto.COMPLEX64, [1], [1j])]
     ),
 }
 
