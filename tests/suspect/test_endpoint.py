@@ -19,7 +19,8 @@ from onnxfp.suspect.transform import Transform
 from onnxfp.suspect.v2 import InputFacts, Refused
 from tests.suspect.misbehaving import SERVER, WAYS, Misbehaving, logits, softmax
 
-QUICK = EndpointOptions(timeout_s=0.3, retries=0, response_bytes=200_000)
+QUICK = EndpointOptions(timeout_s=10, retries=0, response_bytes=200_000)
+HASTY = replace(QUICK, timeout_s=0.4)
 TOKEN = "hunter2-hunter2-hunter2"
 
 
@@ -194,19 +195,19 @@ REFUSALS = {
     "closed_door": "valid token",
     "busy_for_ever": r"not available \(HTTP 503\)",
     "squeezed": "compressed",
-    "promises_more": "no whole answer within 0.3 s",
-    "promises_too_much": "no whole answer within 0.3 s",
+    "promises_more": "no whole answer within 0.4 s",
+    "promises_too_much": "no whole answer within 0.4 s",
     "negative_length": "no connection",
     "redirect": "redirects elsewhere",
     "asks_for_a_year": "HTTP 503",
     "too_long": "batch-size must be",
     "too_long_a_body": "HTTP 413",
-    "slow": "no whole answer within 0.3 s",
+    "slow": "no whole answer within 0.4 s",
     "streams": "longer than 200000 bytes",
-    "drips": "no whole answer within 0.3 s",
-    "drips_headers": "no whole answer within 0.3 s",
+    "drips": "no whole answer within 0.4 s",
+    "drips_headers": "no whole answer within 0.4 s",
     "goes_on_with_headers": "no connection|no whole answer",
-    "continues": "no whole answer within 0.3 s",
+    "continues": "no whole answer within 0.4 s",
     "drips_an_error": "HTTP 500",
     "closes": "no connection",
     "closes_within": "broke off within",
@@ -215,20 +216,26 @@ REFUSALS = {
 }
 
 
+def patience(way: str) -> EndpointOptions:
+    """Little for those who would use all of it."""
+    endless = "no whole answer" in REFUSALS[way] or way == "drips_an_error"
+    return replace(HASTY if endless else QUICK, binary=False)
+
+
 @pytest.mark.parametrize("way", REFUSALS)
 def test_who_never_answers_leaves_one_reason(server, way):
     server.ways = [way]
     began = time.monotonic()
-    response = ask(server, options=replace(QUICK, binary=False))
+    response = ask(server, options=patience(way))
     assert isinstance(response, Unanswered)
     assert re.fullmatch(rf"5 of 5 samples: [^;]*({REFUSALS[way]}).*", response.reason), response.reason
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("way", REFUSALS)
 def test_who_does_not_answer_once_is_heard_otherwise(server, way):
     server.ways = ["good", way, "good"]
-    response = ask(server, 15, replace(QUICK, batch=5))
+    response = ask(server, 15, replace(patience(way), batch=5))
     heard = ~np.isnan(response.values[:, 0])
     np.testing.assert_allclose(response.values[heard], expected(15)[heard], atol=1e-12)
     if response.coverage < 1:
@@ -264,19 +271,19 @@ def test_nobody_listens():
 
 def test_the_rest_is_not_asked_when_nothing_comes_any_more(server):
     server.ways = ["good", "slow"]
-    response = ask(server, 20, replace(QUICK, timeout_s=0.1, batch=2))
+    response = ask(server, 20, replace(HASTY, batch=2))
     assert len(server.batches) == 4
     assert response.unread == (
         "12 of 20 samples: not asked: it had stopped answering",
-        "6 of 20 samples: no whole answer within 0.1 s",
+        "6 of 20 samples: no whole answer within 0.4 s",
     )
 
 
 def test_the_deadline_is_for_all_requests(server):
     server.ways = ["drips_an_error"]
     began = time.monotonic()
-    response = ask(server, 20, replace(QUICK, batch=1, deadline_s=0.5))
-    assert time.monotonic() - began < 1
+    response = ask(server, 20, replace(HASTY, batch=1, deadline_s=0.6))
+    assert time.monotonic() - began < 3
     assert "not asked: the time for all questions was over" in response.reason
 
 
@@ -300,7 +307,7 @@ def test_a_pause_that_is_asked_for_is_granted(server):
 @pytest.mark.parametrize("way", ["error_404", "html", "slow", "redirect", "closes_within"])
 def test_others_are_not_asked_again(server, way):
     server.ways = [way]
-    ask(server, options=replace(QUICK, retries=3))
+    ask(server, options=replace(HASTY, retries=3))
     assert server.batches == [5]
 
 

@@ -22,7 +22,7 @@ from onnxfp.suspect.endpoint import EndpointOptions, open_endpoint
 from tests.suspect.misbehaving import Misbehaving
 from tests.suspect.test_v2_grpc import Service, good
 
-QUICK = EndpointOptions(timeout_s=2, retries=1, token="hunter2-hunter2")
+QUICK = EndpointOptions(timeout_s=10, retries=1, token="hunter2-hunter2")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from onnxfp.domain import QueryProbe, Unanswered
 from onnxfp.suspect.endpoint import EndpointOptions, open_endpoint
 from tests.suspect.misbehaving import logits, softmax
 
-QUICK = EndpointOptions(timeout_s=0.5, retries=0, response_bytes=100_000)
+QUICK = EndpointOptions(timeout_s=10, retries=0, response_bytes=100_000)
 TOKEN = "hunter2-hunter2-hunter2"
 SERVICE = "/inference.GRPCInferenceService/"
 
@@ -174,15 +174,15 @@ def test_labels_stay_labels(serve, way):
 def test_who_never_answers_leaves_one_reason(serve, name):
     way, words = REFUSALS[name]
     began = time.monotonic()
-    response = ask(serve(way)[1])
+    response = ask(serve(way)[1], options=replace(QUICK, timeout_s=0.5) if name == "late" else QUICK)
     assert isinstance(response, Unanswered)
     assert re.fullmatch(rf"5 of 5 samples: [^;]*({words}).*", response.reason), response.reason
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
 
 
 def test_a_compressed_answer_is_not_unpacked(serve):
     _, url = serve(lambda x, context: bytes(50_000_000), compression=grpc.Compression.Gzip)
-    assert isinstance(ask(url), Unanswered)
+    assert isinstance(ask(url, options=replace(QUICK, timeout_s=1)), Unanswered)
 
 
 def test_smaller_batches_are_tried_once_and_remembered(serve):
