@@ -102,9 +102,9 @@ class _Planner:
     """Operator that cannot be interpreted -> nodes."""
 
     def __post_init__(self) -> None:
-        graph, names = self.graph, self.names
-        fixed = ((name, values) for name, values in graph.tensors.items() if name not in set(names))
-        self._known = {name: as_tensor(values) for name, values in fixed}
+        graph, names = self.graph, frozenset(self.names)
+        self._trained = names
+        self._known = {name: as_tensor(values) for name, values in graph.tensors.items() if name not in names}
         self._slots: dict[tuple[str, str], int] = {("", ""): _NOTHING, ("", "unused"): _UNUSED}
         self._beside = {*names, *graph.inputs}  # values that are where the weights are
         self._wanted = {name for node in graph.nodes for name in node.inputs} | set(graph.outputs)
@@ -185,7 +185,7 @@ class _Planner:
         return self._slot("numbers", name) if numbers and name in self._known else self._held(name)
 
     def _held(self, name: str) -> int:
-        kind = "buffer" if name in self._known else "weight" if name in self.names else "value"
+        kind = "buffer" if name in self._known else "weight" if name in self._trained else "value"
         return self._slot(kind, name)
 
     def _slot(self, kind: str, name: str) -> int:
