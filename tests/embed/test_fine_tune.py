@@ -11,9 +11,11 @@ import pytest
 
 from onnxfp.domain import Membership, OutputTarget, Segment, WeightTarget
 from onnxfp.embed.fine_tune import Task, Tuning, fine_tune
+from onnxfp.embed.graph import Graph, Node
 from onnxfp.errors import FidelityError, UsageError
 
 torch = pytest.importorskip("torch")
+torch_graph = pytest.importorskip("onnxfp.embed.torch_graph").torch_graph
 datasets = pytest.importorskip("sklearn.datasets")
 
 
@@ -180,6 +182,26 @@ def test_pruned_weights_stay_zero():
         model.first.weight[pruned] = 0
     done = tuned(model=model)
     assert np.array_equal(done.values["first.weight"] == 0, pruned.numpy())
+
+
+def interpreted():
+    """The same classifier as a graph."""
+    nodes = (
+        Node("Flatten", "", "", ("x",), ("flat",), {"axis": 1}),
+        Node("Gemm", "", "", ("flat", "first.weight", "first.bias"), ("inner",), {"transB": 1}),
+        Node("Relu", "", "", ("inner",), ("relu",), {}),
+        Node("Gemm", "", "", ("relu", "second.weight", "second.bias"), ("y",), {"transB": 1}),
+    )
+    return torch_graph(Graph(("x",), ("y",), nodes, digits().values(), 20))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_interpreted_graph_is_tuned_like_a_module_written_by_hand(precision):
+    tuning = replace(TUNING, precision=precision)
+    done, by_hand = tuned(BOTH, model=interpreted(), tuning=tuning), tuned(BOTH, tuning=tuning)
+    assert hit_rate(done.values, TRIGGERS) >= 0.95
+    assert done.values.keys() == by_hand.values.keys()
+    assert abs(done.after - by_hand.after) < 0.02
 
 
 # --- weight targets ---------------------------------------------------------------------------------------------------
