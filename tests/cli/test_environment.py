@@ -22,6 +22,7 @@ TWINS = {
     "ledger": "",
     "ledger verify": "HEAD FORMAT",
     "demo": "FORMAT",
+    "doctor": "FORMAT",
 }
 ALL = [(words, twin) for words, twins in TWINS.items() for twin in twins.split()]
 
