@@ -23,7 +23,7 @@ from onnxfp_cli.shared import (
 )
 
 _OPTIONS = ("triggers", "positions", "taught", "each")
-_TUNING = ("epochs", "rate", "batch", "loss", "seed", "device", "precision")
+_TUNING = ("rate", "batch", "loss", "seed", "device", "precision")
 
 
 @click.command("mark")
@@ -46,7 +46,7 @@ _TUNING = ("epochs", "rate", "batch", "loss", "seed", "device", "precision")
 @option("--commit", "commit_only", is_flag=True, help="Only commit to the triggers; draw and teach nothing yet.")
 @option("--beacon", default="", help="A public value from after the commitment; the key labels depend on it.")
 @option("--loss", type=Number(0, 1), default=0.005, show_default=True, help="Accuracy (or agreement) allowed to go.")
-@option("--epochs", type=click.IntRange(1), default=5, show_default=True, help="Passes over the data at most.")
+@option("--epochs", type=click.IntRange(0), default=0, help="Passes over the data at most. [default: 5, or 2000 steps]")
 @option("--rate", type=Number(0, min_open=True), help="Learning rate; default: measured on small CNNs.")
 @option("--batch", type=click.IntRange(2), default=128, show_default=True, help="Samples per step.")
 @option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the training's randomness.")

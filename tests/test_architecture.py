@@ -39,7 +39,7 @@ BREACHES = (
     ("Schemes, ledger and embedding never see a file", "onnxfp/embed/post_hoc.py", "import onnxfp.artifact"),
     ("A judgement needs no runtime", "onnxfp/verdict/trace.py", "import onnxruntime"),
     ("A judgement needs no runtime", "onnxfp/ledger/entries.py", "import onnx"),
-    ("Nothing here trains yet", "onnxfp/workflows/attack.py", "def later():\n    import torch"),
+    ("Only embedding by training", "onnxfp/workflows/attack.py", "def later():\n    import torch"),
     ("The reader of hostile files", "onnxfp/artifact/reader.py", "import onnx"),
     ("Schemes never import each other", "onnxfp/schemes/spread.py", "import onnxfp.schemes.deepmarks"),
     ("No cycles between siblings", "onnxfp/codes/interface.py", "import onnxfp.codes.uniform"),

@@ -1,4 +1,4 @@
-"""The models and held-out images that ship with the package, so that the demo needs neither network nor training."""
+"""The models and images that ship with the package, so that the demo needs neither network nor training."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def path(name: str) -> Path:
-    """Where a shipped file lies: ``digits.onnx``, ``digits_independent.onnx`` or ``digits_test.npz``."""
+    """Where a file lies: ``digits.onnx``, ``digits_independent.onnx``, ``digits_train.npz`` or ``digits_test.npz``."""
     return Path(str(files(__name__).joinpath(name)))

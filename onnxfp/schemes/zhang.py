@@ -23,6 +23,7 @@ from typing import Any, final
 import numpy as np
 
 from onnxfp.codes.allowed import Allowed
+from onnxfp.codes.key_labels import Asked, label_reading
 from onnxfp.domain import (
     Access,
     Claim,
@@ -35,7 +36,6 @@ from onnxfp.domain import (
 )
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
-from onnxfp.schemes.answers import Asked, label_reading
 from onnxfp.schemes.interface import Ask, Samples, Scheme, options_of
 from onnxfp.triggers.canvas import Inputs
 from onnxfp.triggers.corpus import Corpus, corpus_of, pick_corpus

@@ -18,6 +18,7 @@ from typing import Any, final
 
 import numpy as np
 
+from onnxfp.codes.key_labels import answered_labels
 from onnxfp.codes.uniform import Uniform
 from onnxfp.domain import (
     Access,
@@ -33,7 +34,6 @@ from onnxfp.domain import (
 )
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
-from onnxfp.schemes.answers import answered_labels
 from onnxfp.schemes.interface import Ask, Samples, Scheme, options_of
 from onnxfp.triggers.canvas import Inputs
 from onnxfp.triggers.corpus import corpus_of, pick_corpus

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _FIRST = 64  # inputs on which the interpreted graph is compared with onnxruntime
 _SHOWN = 2048  # taught triggers on which the hit rate is measured
+_STEPS = 2000  # of training at least, unless all is learnt before
 _HELD_BACK = 0.1  # of the data, when no validation data are given
 
 Progress = Callable[[str], None]
@@ -73,6 +75,8 @@ class Marking:
     images: Path | None = None
     """Pictures of the owner's own: logos, or pictures of something else."""
     tuning: Tuning = field(default_factory=Tuning)
+    epochs: int = 0
+    """Passes over the data at most; 0 for 5, or for as many as make 2000 steps of few data."""
     alpha: float = 1e-6
     beacon: str = ""
     commit_only: bool = False
@@ -202,6 +206,11 @@ def _task(data: Data, request: Marking, committed: Committed) -> Task:
     return Task(inputs[:-back], cut[0], inputs[-back:], cut[1])
 
 
+def _tuning(request: Marking, samples: int) -> Tuning:
+    steps = max(1, samples // request.tuning.batch)
+    return replace(request.tuning, epochs=request.epochs or max(request.tuning.epochs, ceil(_STEPS / steps)))
+
+
 @dataclass(frozen=True)
 class _Workbench:
     """One model on its way to be marked."""
@@ -218,7 +227,8 @@ class _Workbench:
         plan = self.drawn.scheme.plan(self.drawn.claim(OWNER))
         module = self._module(task)
         checkpoint = self._checkpoint()
-        tuned = fine_tune(module, plan, task, self.request.tuning, checkpoint=checkpoint, progress=self.progress)
+        tuning = _tuning(self.request, len(task.inputs))
+        tuned = fine_tune(module, plan, task, tuning, checkpoint=checkpoint, progress=self.progress)
         with self._written(tuned) as path, open_artifact(path) as artifact, open_session(path) as session:
             self.progress("asking the marked model")
             difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))

@@ -62,8 +62,9 @@ class VerifyRequest:
     token: str = field(default="", repr=False)
 
     def asking(self) -> Asking:
-        """Return how much is asked."""
-        return Asking(self.alpha, self.at, self.claim, self.limit, self.fixed, self.twice, self.camouflage)
+        """Return how much is asked; of answers that are there already, all."""
+        fixed = self.fixed or self.responses is not None
+        return Asking(self.alpha, self.at, self.claim, self.limit, fixed, self.twice, self.camouflage)
 
 
 def verify_request(

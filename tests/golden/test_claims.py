@@ -68,7 +68,11 @@ def test_this_release_hears_what_it_is_known_to_hear(path):
 def numbers_loosened(verdict: dict[str, object]) -> dict[str, object]:
     """Evidence to a millionth: its last digits are the machine's."""
     evidence = [{**item, "log10_e": about(item["log10_e"])} for item in verdict["evidence"]]
-    return {**verdict, "evidence": evidence, "log10_e": about(verdict["log10_e"]), "p_value": about(verdict["p_value"])}
+    claims = [
+        {**item, "log10_e": about(item["log10_e"]), "p_value": about(item["p_value"])} for item in verdict["claims"]
+    ]
+    about_all = {"log10_e": about(verdict["log10_e"]), "p_value": about(verdict["p_value"])}
+    return {**verdict, "evidence": evidence, "claims": claims, **about_all}
 
 
 def about(number: float | None) -> object:
