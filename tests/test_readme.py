@@ -36,16 +36,19 @@ def run_blocks(text: str, folder: Path) -> list[tuple[int, subprocess.CompletedP
 
 def test_every_bash_block_of_the_readme_does_what_it_promises(tmp_path):
     outcomes = run_blocks((ROOT / "README.md").read_text(), tmp_path)
-    assert len(outcomes) == 3
+    assert len(outcomes) == 5
     for promised, outcome in outcomes:
         assert outcome.returncode == promised, outcome.stderr
         assert "Traceback" not in outcome.stderr
-    setup, leak, innocent = (outcome.stdout for _, outcome in outcomes)
+    setup, leak, innocent, answering, stranger = (outcome.stdout for _, outcome in outcomes)
     assert "ledger head" in setup
     assert "NAMED: Acme Corp" in leak
     assert "OURS" in leak
     assert '"Beta GmbH"' in leak
     assert "NOBODY NAMED" in innocent
+    assert "hit rate" in answering
+    assert answering.count("OURS\n") == 2
+    assert "NOT SUPPORTED" in stranger
 
 
 def test_a_block_that_breaks_its_promise_is_noticed(tmp_path):

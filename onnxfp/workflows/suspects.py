@@ -107,7 +107,7 @@ class ExaminedFile:
             case Unanswered() as reason:
                 return reason
             case session:
-                return _unfit(session, probe) or session.answer(probe)
+                return session.answer(probe)
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -193,15 +193,6 @@ def open_beside_reference(
     except VaultError as problem:
         return Unanswered(str(problem))
     return OpenedWeights(suspect, original, tensors)
-
-
-def _unfit(session: Session, probe: QueryProbe) -> Unanswered | None:
-    """Say so when a model takes inputs of another shape altogether: the claim is about models of another form."""
-    takes, gets = session.input.shape[1:], probe.inputs.shape[1:]
-    fits = len(takes) == len(gets) and all(size in (None, given) for size, given in zip(takes, gets, strict=True))
-    if fits or not session.provider:
-        return None
-    return Unanswered(f"it takes inputs of shape {list(takes)}, the triggers have {list(gets)}", unfit=True)
 
 
 def _passed_over(reference: Reference) -> Unanswered:
