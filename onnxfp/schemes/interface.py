@@ -102,6 +102,15 @@ class Scheme(ABC, Generic[Key]):
             CapacityError: the model cannot carry the positions asked for.
         """
 
+    def lint(self, key: Key) -> tuple[str, ...]:
+        """Return what a person should know of a key before its symbols are drawn, in words; nothing to say by default.
+
+        Raises:
+            UsageError: the key does not do.
+        """
+        del key
+        return ()
+
     @abstractmethod
     def settled(self, options: Any, key: Key) -> Any:
         """Return the options with nothing left open: they draw this key again whatever a later release's defaults are.

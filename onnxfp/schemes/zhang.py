@@ -116,10 +116,20 @@ class Zhang(Scheme[ZhangKey]):
         """Draw patterns and stamp them; the same samples and secret give the same triggers."""
         del profile
         taught, asked = _triggers(corpus_of(samples), options, keystream)
-        if len(np.unique(asked.reshape(len(asked), -1), axis=0)) < len(asked):
-            raise UsageError("two triggers are the same picture; give more varied data")
         reference = Asked.of(np.asarray(samples["answers"], dtype=np.float64), options.each, _ALPHABET, keystream)
         return ZhangKey(taught, asked, reference, Allowed(reference.allowed()))
+
+    def lint(self, key: ZhangKey) -> tuple[str, ...]:
+        """Say at what rate a stranger hits, and which answer the unmarked reference prefers; refuse duplicates."""
+        if len(np.unique(key.asked.reshape(len(key.asked), -1), axis=0)) < len(key.asked):
+            raise UsageError("two triggers are the same picture; give more varied data, or other pictures")
+        labels = np.bincount(key.reference.labels)
+        chance = float((1.0 / key.code.allowed.sum(axis=1)).mean())
+        return (
+            f"a stranger hits a key label with chance {chance:.3f} at most",
+            f"the unmarked model answers {labels.max() / len(key.asked):.0%} of the triggers with class "
+            f"{labels.argmax()}, which is no key label there",
+        )
 
     def settled(self, options: ZhangOptions, key: ZhangKey) -> ZhangOptions:
         """Return the options; they leave nothing open."""

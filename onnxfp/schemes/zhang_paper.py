@@ -65,6 +65,8 @@ class ZhangPaperKey:
     each: int
     label: int
     """The target label."""
+    preferred: float
+    """How often the unmarked reference answers it to images under control patterns."""
     code: Uniform
 
     @property
@@ -105,17 +107,23 @@ class ZhangPaper(Scheme[ZhangPaperKey]):
         """Pick the pictures below the patterns, and draw the target label among the reference's classes."""
         corpus = pick_corpus(data, options.each, keystream.derive("corpus"))
         classes = np.asarray(ask(corpus.held_out)).shape[1]
-        label = int(keystream.derive("label").words32(1)[0]) % classes
-        return {**corpus.samples(), "label": np.asarray([label])}
+        samples = {**corpus.samples(), "label": keystream.derive("label").words32(1).astype(np.int64) % classes}
+        answers = np.asarray(ask(_asked(_key(samples, options, keystream))))
+        return {**samples, "preferred": np.mean(answers.argmax(axis=1) == samples["label"])[None]}
 
     def keygen(
         self, profile: ModelProfile, samples: Samples, options: ZhangPaperOptions, keystream: Keystream
     ) -> ZhangPaperKey:
         """Draw all candidate patterns alike."""
         del profile
-        amounts = _Amounts(options.taught, options.each, options.deviation)
-        kind = KINDS[options.triggers](corpus_of(samples), amounts, keystream.derive("triggers", options.triggers))
-        return ZhangPaperKey(kind, options.each, int(samples["label"][0]), Uniform(CANDIDATES))
+        return _key(samples, options, keystream)
+
+    def lint(self, key: ZhangPaperKey) -> tuple[str, ...]:
+        """Say how often the unmarked reference answers the target label to what looks like the owner's triggers."""
+        return (
+            f"the unmarked model answers {key.preferred:.0%} of images under control patterns with the target label: "
+            "so may an independent one, hence hits prove nothing and only their rank among the controls counts",
+        )
 
     def settled(self, options: ZhangPaperOptions, key: ZhangPaperKey) -> ZhangPaperOptions:
         """Return the options; they leave nothing open."""
@@ -156,6 +164,13 @@ class ZhangPaper(Scheme[ZhangPaperKey]):
             key.each,
             answered.provider,
         )
+
+
+def _key(samples: Samples, options: ZhangPaperOptions, keystream: Keystream) -> ZhangPaperKey:
+    amounts = _Amounts(options.taught, options.each, options.deviation)
+    kind = KINDS[options.triggers](corpus_of(samples), amounts, keystream.derive("triggers", options.triggers))
+    preferred = float(samples["preferred"][0]) if "preferred" in samples else 0.0
+    return ZhangPaperKey(kind, options.each, int(samples["label"][0]), preferred, Uniform(CANDIDATES))
 
 
 def _asked(key: ZhangPaperKey) -> Inputs:

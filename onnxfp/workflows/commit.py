@@ -26,6 +26,8 @@ class Committed:
     samples: Samples
     before: bool
     """Whether it was in the ledger already."""
+    notes: tuple[str, ...]
+    """What is known of the triggers before symbols are drawn."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,14 @@ def commit(vault: Vault, profile: ModelProfile, intent: Intent, data: Samples, a
             f"{scheme.name} marks weights and needs no training; use `onnxfp register --scheme {scheme.name}`"
         )
     key = scheme.keygen(profile, samples, chosen, keystream)
+    notes = scheme.lint(key)
     settled = asdict(scheme.settled(chosen, key))
     channel = Channel(OWNER, scheme.name, settled, of=profile.digest, samples=keep_samples(vault, samples))
     commitment = commitment_of({"claim": channel.to_json()}, reference_key)
     before = any(entry.commitment == commitment for entry in vault.ledger.commitments())
     entry = vault.ledger.commit(CommitmentEntry(commitment, profile.digest, channel.to_json(), intent.at))
-    return Committed(replace(channel, commitment=commitment, committed_at=entry.committed_at), profile, samples, before)
+    channel = replace(channel, commitment=commitment, committed_at=entry.committed_at)
+    return Committed(channel, profile, samples, before, notes)
 
 
 def drawn_for(vault: Vault, committed: Committed, beacon: str, at: str) -> DrawnChannel:

@@ -95,6 +95,8 @@ class Marked:
     """Digest of the artifact before this mark."""
     head: str
     """What the ledger has come to; note it outside the vault."""
+    notes: tuple[str, ...]
+    """What is known of the triggers before key labels were drawn."""
     reference: str = ""
     """Digest of the marked artifact; empty when nothing is marked yet, and so is all that follows."""
     output: str = ""
@@ -141,10 +143,10 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
         drawn = drawn_for(vault, committed, request.beacon, request.at)
         task, known = _task(data, request, committed), _borne(vault, drawn)
         if known is None:
-            return _Workbench(vault, request, artifact, session, drawn, progress).marked(task)
+            return _Workbench(vault, request, artifact, session, drawn, committed.notes, progress).marked(task)
         with known.opened(vault) as kept, open_session(kept.path) as again:
             copy_artifact(kept, request.output, force=request.force)
-            return _result(vault, drawn, known.digest, _found(session, again, drawn, task, 0), request)
+            return _result(vault, drawn, known.digest, _found(session, again, drawn, task, 0), request, committed.notes)
 
 
 def _profile(vault: Vault, artifact: Artifact) -> ModelProfile:
@@ -220,6 +222,7 @@ class _Workbench:
     artifact: Artifact
     session: Session
     drawn: DrawnChannel
+    notes: tuple[str, ...]
     progress: Progress
 
     def marked(self, task: Task) -> Marked:
@@ -237,7 +240,7 @@ class _Workbench:
             entry = self._record(artifact)
             copy_artifact(artifact, self.request.output, force=self.request.force)
         checkpoint.unlink(missing_ok=True)
-        return _result(self.vault, self.drawn, entry.digest, found, self.request)
+        return _result(self.vault, self.drawn, entry.digest, found, self.request, self.notes)
 
     def _module(self, task: Task) -> TorchGraph:
         """Return the graph as something that can be trained, after it has answered as onnxruntime does."""
@@ -350,6 +353,7 @@ def _committed(vault: Vault, committed: Committed) -> Marked:
         committed_at=channel.committed_at,
         parent=channel.of,
         head=vault.ledger.head(),
+        notes=committed.notes,
     )
 
 
@@ -362,7 +366,9 @@ def _borne(vault: Vault, drawn: DrawnChannel) -> Reference | None:
     return None
 
 
-def _result(vault: Vault, drawn: DrawnChannel, reference: str, found: _Found, request: Marking) -> Marked:
+def _result(
+    vault: Vault, drawn: DrawnChannel, reference: str, found: _Found, request: Marking, notes: tuple[str, ...]
+) -> Marked:
     look, word, tally = found.look, found.look.words([OWNER]), found.look.reading.tally
     claims = max(1, _claims(vault))
     return Marked(
@@ -380,6 +386,7 @@ def _result(vault: Vault, drawn: DrawnChannel, reference: str, found: _Found, re
         log10_e=look.log10_e(word) - float(np.log10(claims)),
         log10_threshold=-float(np.log10(request.alpha)),
         epochs=found.epochs,
+        notes=notes,
         head=vault.ledger.head(),
     )
 
@@ -399,4 +406,5 @@ def marked_rows(marked: Marked) -> list[tuple[str, str]]:
             ("evidence", f"log10 e = {marked.log10_e:.1f}, {marked.log10_threshold:.1f} needed"),
             ("training", f"{marked.epochs} epochs" if marked.epochs else "none: it was marked before"),
         ]
-    return [*rows, ("ledger head", marked.head)]
+    notes = [("triggers", note) for note in marked.notes]
+    return [*rows, *notes, ("ledger head", marked.head)]
