@@ -1,6 +1,7 @@
 """The training itself: SGD with momentum over batches of examples and triggers, looked at several times an epoch.
 
-Once all is learnt, one more epoch lets the rate fall to zero, in which accuracy comes back; then the training is over.
+Once all is learnt, one more epoch lets the rate fall to zero, in which accuracy comes back; then the training is over,
+unless the budget was missed even so: then it goes on, for a point from before anything was learnt is no mark.
 The best point within the fidelity budget is kept, whatever comes after it. All that a later step depends on is in
 `Course.state` between two epochs, so a training that was interrupted ends as if it had not been.
 """
@@ -103,7 +104,7 @@ class Course:
         if self.learnt_at < 0 and seen.learnt(self.lesson):
             self.learnt_at = step
         elif 0 <= self.learnt_at <= step - per_epoch:
-            self.over, self.learnt_at = self.best is not None, -1
+            self.over, self.learnt_at = self.best is not None and self.best.learnt(self.lesson), -1
         return seen
 
     def _rate(self, step: int, per_epoch: int) -> float:

@@ -278,6 +278,19 @@ def test_a_point_outside_the_budget_is_never_returned():
     assert all(np.array_equal(model.values()[name], array.numpy()) for name, array in trained().items())
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_training_is_not_over_while_the_best_point_within_the_budget_has_learnt_nothing(seed):
+    draw = np.random.default_rng(5)
+    images = np.clip(data()[0][:50] + 0.3 * draw.standard_normal((50, 1, 8, 8)), 0, 1).astype(np.float32)
+    labels = (data()[1][:50] + draw.integers(1, 10, 50)) % 10
+    done = tuned(
+        (OutputTarget(images, labels, np.arange(50)),),
+        tuning=replace(TUNING, epochs=150, rate=0.1, loss=0.005, seed=seed),
+    )
+    assert done.hit_rate > 0.99
+    assert done.before - done.after <= 0.005
+
+
 # --- the same again ---------------------------------------------------------------------------------------------------
 
 SHORT = replace(TUNING, epochs=4)
