@@ -39,7 +39,7 @@ from onnxfp.keys.keystream import Keystream
 from onnxfp.schemes.interface import Ask, Samples, Scheme, options_of
 from onnxfp.triggers.canvas import Inputs
 from onnxfp.triggers.corpus import Corpus, corpus_of, pick_corpus
-from onnxfp.triggers.kinds import KINDS
+from onnxfp.triggers.kinds import KINDS, Kind
 
 _ALPHABET = 64  # classes that can be key labels at most; a keyed choice when the model has more
 _LEAST, _MOST = 32, 4096  # positions
@@ -65,8 +65,8 @@ class ZhangOptions:
 class ZhangKey:
     """The triggers, and what the unmarked reference makes of them."""
 
-    taught: Inputs
-    """(positions * taught, ...), position by position; no judge needs them."""
+    kind: Kind
+    """Makes the triggers; those that are taught only when they are needed, since no judge needs them."""
     asked: Inputs
     """(positions * each, ...), in keyed order; those who are asked never saw the pictures below them."""
     reference: Asked
@@ -104,7 +104,7 @@ class Zhang(Scheme[ZhangKey]):
     def select(self, data: Samples, options: ZhangOptions, keystream: Keystream, ask: Ask) -> Samples:
         """Pick the pictures below the triggers, and ask the unmarked reference for its answers to the triggers."""
         corpus = pick_corpus(data, options.positions * options.each, keystream.derive("corpus"))
-        _, asked = _triggers(corpus, options, keystream)
+        asked = _kind(corpus, options, keystream).asked()
         answers = np.asarray(ask(asked), dtype=np.float64)
         if answers.shape[:1] != (len(asked),) or answers.ndim != 2 or answers.shape[1] < 2:
             raise UsageError("the model gives no scores per class; a trigger set needs a classifier")
@@ -115,9 +115,9 @@ class Zhang(Scheme[ZhangKey]):
     def keygen(self, profile: ModelProfile, samples: Samples, options: ZhangOptions, keystream: Keystream) -> ZhangKey:
         """Draw patterns and stamp them; the same samples and secret give the same triggers."""
         del profile
-        taught, asked = _triggers(corpus_of(samples), options, keystream)
+        kind = _kind(corpus_of(samples), options, keystream)
         reference = Asked.of(np.asarray(samples["answers"], dtype=np.float64), options.each, _ALPHABET, keystream)
-        return ZhangKey(taught, asked, reference, Allowed(reference.allowed()))
+        return ZhangKey(kind, kind.asked(), reference, Allowed(reference.allowed()))
 
     def lint(self, key: ZhangKey) -> tuple[str, ...]:
         """Say at what rate a stranger hits, and which answer the unmarked reference prefers; refuse duplicates."""
@@ -138,9 +138,9 @@ class Zhang(Scheme[ZhangKey]):
     def plan(self, claim: Claim[ZhangKey]) -> tuple[OutputTarget, ...]:
         """One target: every taught trigger with the key label of its position."""
         key = claim.public.key
-        positions = np.repeat(np.arange(key.positions), len(key.taught) // key.positions)
+        positions = np.repeat(np.arange(key.positions), key.kind.amounts.taught)
         labels = key.reference.classes[claim.codeword][positions]
-        return (OutputTarget(key.taught, labels, positions),)
+        return (OutputTarget(key.kind.taught(), labels, positions),)
 
     def probes(self, public: PublicClaim[ZhangKey]) -> tuple[QueryProbe, ...]:
         """One probe: every asked trigger, position by position."""
@@ -151,7 +151,5 @@ class Zhang(Scheme[ZhangKey]):
         return label_reading(public.key.reference, public.codebook, responses[0])
 
 
-def _triggers(corpus: Corpus, options: ZhangOptions, keystream: Keystream) -> tuple[Inputs, Inputs]:
-    """Return the taught triggers (positions * taught, ...) and the asked ones (positions * each, ...)."""
-    make = KINDS[options.triggers](corpus, options, keystream.derive("triggers", options.triggers))
-    return make.taught(), make.asked()
+def _kind(corpus: Corpus, options: ZhangOptions, keystream: Keystream) -> Kind:
+    return KINDS[options.triggers](corpus, options, keystream.derive("triggers", options.triggers))

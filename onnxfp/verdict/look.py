@@ -78,7 +78,10 @@ def decided(looks: Sequence[Look], *, supported: bool) -> tuple[Decision, str]:
     coverage = max((look.reading.coverage for look in looks), default=0.0)
     if coverage >= _ENOUGH:
         return Decision.NOT_SUPPORTED, ""
-    what = "; ".join(unread(looks)) or "nothing is registered that this suspect could be held against"
+    nothing = (
+        "all that was asked could not have decided" if looks else "nothing is registered to hold this suspect against"
+    )
+    what = "; ".join(unread(looks)) or nothing
     return Decision.INCONCLUSIVE, f"{coverage:.0%} of what would decide could be read: {what}"
 
 

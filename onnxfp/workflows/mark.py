@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -43,6 +43,7 @@ from onnxfp.workflows.graph_of import graph_of
 from onnxfp.workflows.images import load_logos, load_pictures
 from onnxfp.workflows.interrogation import Conduct, interrogate
 from onnxfp.workflows.judge import registered_references
+from onnxfp.workflows.recorded import input_digests
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.register import Registration, channels_of, record, refuse_marked
 from onnxfp.workflows.suspects import SEALED
@@ -106,8 +107,8 @@ class Marked:
     accuracy_after: float = 0.0
     hits_taught: float = 0.0
     """Share of the triggers that were taught that the marked artifact answers with their key label."""
-    hits_held_out: float = 0.0
-    """The same of the triggers that a judge asks, which it never saw."""
+    hits_held_out: float | None = None
+    """The same of the triggers that a judge asks, on images it never saw; None where a judge asks what was taught."""
     log10_e: float = 0.0
     """Evidence of these answers, as a judge of all claims will weigh it."""
     log10_threshold: float = 0.0
@@ -290,6 +291,8 @@ class _Found:
     after: float
     taught: float
     look: Look
+    held_out: bool
+    """Whether any of the triggers that a judge asks was not taught."""
     epochs: int
 
 
@@ -303,8 +306,15 @@ def _found(before: Session, after: Session, drawn: DrawnChannel, task: Task, epo
         quality(after, data, answers),
         float(np.mean([_hit_rate(after, target) for target in targets])),
         interrogate(drawn, after, Conduct(threshold=0.0, stop=False, fixed=True), "the new claim"),
+        _any_held_out(drawn, targets),
         epochs,
     )
+
+
+def _any_held_out(drawn: DrawnChannel, targets: Sequence[OutputTarget]) -> bool:
+    taught = {digest for target in targets for digest in input_digests(target.inputs)}
+    probes = [probe for probe in drawn.scheme.probes(drawn.public) if isinstance(probe, QueryProbe)]
+    return any(digest not in taught for probe in probes for digest in input_digests(probe.inputs))
 
 
 def _hit_rate(session: Session, target: OutputTarget) -> float:
@@ -382,13 +392,21 @@ def _result(
         accuracy_before=found.before,
         accuracy_after=found.after,
         hits_taught=found.taught,
-        hits_held_out=0.0 if tally is None else points(tally, word[0]) / max(1, look.reading.most),
+        hits_held_out=points(tally, word[0]) / max(1, look.reading.most)
+        if found.held_out and tally is not None
+        else None,
         log10_e=look.log10_e(word) - float(np.log10(claims)),
         log10_threshold=-float(np.log10(request.alpha)),
         epochs=found.epochs,
         notes=notes,
         head=vault.ledger.head(),
     )
+
+
+def _hit_rates(marked: Marked) -> str:
+    if marked.hits_held_out is None:
+        return f"{marked.hits_taught:.1%} of the triggers; none is held out, each is a picture of its own"
+    return f"{marked.hits_taught:.1%} of taught triggers, {marked.hits_held_out:.1%} of those on held-out images"
 
 
 def marked_rows(marked: Marked) -> list[tuple[str, str]]:
@@ -402,7 +420,7 @@ def marked_rows(marked: Marked) -> list[tuple[str, str]]:
         rows += [
             ("reference", f"{marked.reference}, made from {marked.parent[:12]}"),
             ("accuracy", f"{marked.accuracy_before:.2%} before, {marked.accuracy_after:.2%} after"),
-            ("hit rate", f"{marked.hits_taught:.1%} of taught triggers, {marked.hits_held_out:.1%} of held-out ones"),
+            ("hit rate", _hit_rates(marked)),
             ("evidence", f"log10 e = {marked.log10_e:.1f}, {marked.log10_threshold:.1f} needed"),
             ("training", f"{marked.epochs} epochs" if marked.epochs else "none: it was marked before"),
         ]

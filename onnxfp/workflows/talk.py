@@ -11,6 +11,7 @@ import numpy as np
 from onnxfp.domain import Answered, Floats, QueryProbe, Response, Unanswered
 
 _SHOWN = 5  # reasons that are listed
+_WIDEST = 1 << 16  # classes
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Talk:
     ordinary: int = 0
     """Ordinary inputs that were sent among them."""
     unfit: bool = False
+    scored: bool | None = None
+    """Whether the first answer had scores; a later one is taken in the same form, so that no score changes afterwards."""
     provider: str = ""
 
     def __post_init__(self) -> None:
@@ -53,9 +56,24 @@ class Talk:
             self._note(f"{answers.values.shape} numbers came back for {len(rows)} inputs")
             return False
         heard = [None if np.isnan(value).any() else np.atleast_1d(value) for value in answers.values]
+        if self.scored is None and any(value is not None for value in heard):
+            self.scored = answers.values.ndim == 2
+        heard = [None if value is None else self._in_form(value) for value in heard]
         for row, value in zip(rows, heard, strict=True):
             self.rows[row] = value
         return any(value is not None for value in heard)
+
+    def _in_form(self, value: Floats) -> Floats | None:
+        """Return an answer as scores if the first one had them, else as a label."""
+        if not self.scored:
+            return np.asarray([_label(value)])
+        if len(value) > 1:
+            return value
+        if not (0 <= value[0] < _WIDEST and value[0] == int(value[0])):
+            return None
+        sure = np.full(max(2, int(value[0]) + 1), -np.inf)
+        sure[int(value[0])] = 0.0
+        return sure
 
     def confirm(self, rows: Sequence[int], again: Talk) -> None:
         """Forget what was answered otherwise when it was asked again."""
@@ -88,11 +106,10 @@ class Talk:
         return (f"{missing} of {len(self.asked)} triggers without an answer", *reasons[:_SHOWN]) if missing else ()
 
     def _values(self) -> Floats:
-        """Return labels as soon as one answer is no more than that, else log-probabilities as wide as the widest."""
-        known = [row for row in self.rows if row is not None]
-        width = max(map(len, known))
-        if min(map(len, known)) == 1:
-            return np.asarray([np.nan if row is None else _label(row) for row in self.rows])
+        """Return labels, or log-probabilities as wide as the widest; what a row says does not depend on the others."""
+        width = max(len(row) for row in self.rows if row is not None)
+        if not self.scored:
+            return np.asarray([np.nan if row is None else row[0] for row in self.rows])
         values = np.full((len(self.rows), width), np.nan)
         for number, row in enumerate(self.rows):
             if row is not None:
