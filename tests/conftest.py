@@ -1,10 +1,13 @@
-"""What tests of whole workflows share: the command line in this process, small models, a vault with three copies."""
+"""What tests of whole workflows share: the command line in this process, small models, a vault with three copies,
+a marked model."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,10 @@ import pytest
 from click.testing import CliRunner
 from onnx import helper, numpy_helper
 
+from onnxfp.demo import path as demo_file
+from onnxfp.keys.keyfile import OwnerKey
+from onnxfp.keys.keystream import Keystream
+from onnxfp.ledger import create_ledger
 from onnxfp_cli.main import main
 
 
@@ -149,6 +156,53 @@ def issued_once(tmp_path_factory) -> Path:
 def stage(issued_once, tmp_path) -> Stage:
     """A vault with a registered model and copies for Acme, Beta and Gamma."""
     shutil.copytree(issued_once, tmp_path, dirs_exist_ok=True)
+    return Stage(tmp_path, Program(tmp_path / "vault"))
+
+
+MARK = ("--triggers", "unrelated", "--positions", "32", "--data", "train.npz", "--val", "val.npz")
+"""How `marked_once` was marked, said in its folder."""
+
+
+def said_in(folder: Path, arguments: Iterable[object]) -> list[object]:
+    """Return arguments with the data files among them named by their paths."""
+    return [folder / part if str(part).endswith(".npz") else part for part in arguments]
+
+
+def fixed_vault(root: Path, secret: bytes) -> Program:
+    """A vault whose owner key is known, so that every run of the tests draws the same triggers and key labels."""
+    run = Program(root)
+    run("init")
+    key = json.loads((root / "owner.key").read_text())
+    owner = OwnerKey(secret)
+    (root / "owner.key").write_text(json.dumps(key | {"secret": secret.hex(), "fingerprint": owner.fingerprint}))
+    (root / "ledger.db").unlink()
+    create_ledger(root / "ledger.db", Keystream(secret).derive("ledger").secret).close()
+    return run
+
+
+@pytest.fixture(scope="session")
+def marked_once(tmp_path_factory) -> Path:
+    """The folder that `marked` copies: the shipped digits, marked so that answers tell, and a copy of that for Acme."""
+    pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("marked")
+    for shipped, name in (
+        ("digits.onnx", "model.onnx"),
+        ("digits_independent.onnx", "independent.onnx"),
+        ("digits_train.npz", "train.npz"),
+        ("digits_test.npz", "val.npz"),
+    ):
+        shutil.copy(demo_file(shipped), folder / name)
+    run = fixed_vault(folder / "vault", bytes(range(32)))
+    told = run("mark", folder / "model.onnx", *said_in(folder, MARK), "-o", folder / "marked.onnx", "--format", "json")
+    (folder / "told.json").write_text(told.out)
+    run("issue", folder / "marked.onnx", "--to", "Acme", "-o", folder / "Acme.onnx")
+    return folder
+
+
+@pytest.fixture
+def marked(marked_once, tmp_path) -> Stage:
+    """A vault with a marked model: `marked.onnx`, made from `model.onnx`; Acme's copy; `independent.onnx`."""
+    shutil.copytree(marked_once, tmp_path, dirs_exist_ok=True)
     return Stage(tmp_path, Program(tmp_path / "vault"))
 
 

@@ -99,6 +99,8 @@ def record(
     """
     payload = payload_of(profile, [channel.settled for channel in drawn], sketch(artifact, profile.carriers), parent)
     known = next((entry for entry in vault.ledger.references() if entry.digest == profile.digest), None)
+    if known is not None and _bears(known, payload):  # and marks besides, which stay
+        payload = dict(known.payload)
     if known is not None and known.payload != payload:
         raise UsageError(
             "this model is registered already, with other options or other tensor names; its copies depend on "
@@ -110,6 +112,12 @@ def record(
         _keep(vault, artifact, profile.digest)
     entry = ReferenceEntry(profile.digest, profile.digest, path, commitment, payload, request.at)
     return vault.ledger.register(entry)
+
+
+def _bears(known: ReferenceEntry, payload: Mapping[str, Any]) -> bool:
+    """Return whether a registered reference has all channels that are asked for, and is otherwise the same."""
+    same = all(known.payload[name] == payload[name] for name in ("profile", "sketch"))
+    return same and all(channel in known.payload["channels"] for channel in payload["channels"])
 
 
 def refuse_marked(vault: Vault, artifact: Artifact) -> None:

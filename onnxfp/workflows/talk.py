@@ -29,7 +29,7 @@ class Talk:
     """Ordinary inputs that were sent among them."""
     unfit: bool = False
     scored: bool | None = None
-    """Whether the first answer had scores; a later one is taken in the same form, so that no score changes afterwards."""
+    """Whether the first answer had scores; a later one is taken in the same form, so that no score changes later."""
     provider: str = ""
 
     def __post_init__(self) -> None:
