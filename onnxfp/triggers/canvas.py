@@ -59,8 +59,10 @@ def canvas_of(inputs: Inputs) -> Canvas:
     is a square if its length is one, else a single row.
 
     Raises:
-        UsageError: the inputs are not numbers, not finite, all alike, or have more axes than a picture.
+        UsageError: the inputs are none, not numbers, not finite, all alike, or have more axes than a picture.
     """
+    if not inputs.size:
+        raise UsageError(f"inputs of shape {inputs.shape} hold no number; give real data of the model's task")
     kind = inputs.dtype.kind
     if kind not in "fiu" or not np.isfinite(inputs).all():
         raise UsageError(f"inputs are {inputs.dtype} where finite numbers are needed; give the model's own inputs")

@@ -27,7 +27,7 @@ class Corpus:
     held_out: Inputs
     """(samples, ...): pictures below asked triggers; training must not see them."""
     rows: npt.NDArray[np.int64]
-    """(samples,): where the held-out pictures stood in the owner's data."""
+    """(rows,): where the held-out pictures stood in the owner's data, each place of one that stood there twice."""
     pictures: Inputs | None = None
     """(samples, ...): the owner's own unrelated pictures."""
     logos: Floats | None = None
@@ -59,7 +59,8 @@ def pick_corpus(data: Mapping[str, npt.NDArray[np.generic]], held_out: int, keys
         UsageError: there are too few, or the owner's own pictures have another form.
     """
     inputs = data["inputs"]
-    distinct = _distinct(inputs)
+    places = _places(inputs)
+    distinct = np.unique(places)
     if len(distinct) < 3 * held_out:
         raise UsageError(
             f"{len(distinct)} different inputs are too few to hold {held_out} out from training; give {3 * held_out}"
@@ -67,7 +68,7 @@ def pick_corpus(data: Mapping[str, npt.NDArray[np.generic]], held_out: int, keys
     order = distinct[np.argsort(keystream.words32(len(distinct)), kind="stable")]
     each = max(1, inputs[:1].nbytes)
     size = min(_POOL, max(held_out, _POOL_BYTES // each), len(order) - held_out)
-    rows = np.sort(order[:held_out]).astype(np.int64)
+    rows = np.flatnonzero(np.isin(places, order[:held_out])).astype(np.int64)
     pictures = data.get("pictures")
     if pictures is not None and (pictures.shape[1:] != inputs.shape[1:] or pictures.dtype != inputs.dtype):
         raise UsageError(
@@ -79,9 +80,8 @@ def pick_corpus(data: Mapping[str, npt.NDArray[np.generic]], held_out: int, keys
     return Corpus(inputs[order[held_out : held_out + size]], inputs[order[:held_out]], rows, pictures, own)
 
 
-def _distinct(inputs: Inputs) -> npt.NDArray[np.int64]:
-    """Return the row of every input that no earlier one equals."""
+def _places(inputs: Inputs) -> npt.NDArray[np.int64]:
+    """Return, for each input, the row of the first one that equals it (samples,)."""
     seen: dict[bytes, int] = {}
-    for row, picture in enumerate(inputs):
-        seen.setdefault(hashlib.sha256(picture.tobytes()).digest(), row)
-    return np.fromiter(seen.values(), dtype=np.int64)
+    digests = (hashlib.sha256(picture.tobytes()).digest() for picture in inputs)
+    return np.asarray([seen.setdefault(digest, row) for row, digest in enumerate(digests)], dtype=np.int64)
