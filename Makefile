@@ -9,7 +9,7 @@ SERVER_PYTHON ?= $(PYTHON)
 export OMP_NUM_THREADS ?= 1
 export ORT_DISABLE_TELEMETRY ?= 1
 
-.PHONY: demo test test-kserve lint format bench fixtures clean
+.PHONY: demo test test-kserve lint format bench bench-blackbox fixtures clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxfp demo
@@ -35,6 +35,10 @@ format: $(VENV)/test.stamp
 
 bench: $(VENV)/bench.stamp
 	OMP_NUM_THREADS=2 $(BIN)/python -m bench.whitebox
+
+bench-blackbox: $(VENV)/bench.stamp
+	$(BIN)/python -m bench.zoo $$(seq -f independent-%g 0 19)
+	$(BIN)/python -m bench.blackbox
 
 fixtures: $(VENV)/bench.stamp
 	$(BIN)/python -m fixtures.build

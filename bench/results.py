@@ -29,6 +29,11 @@ def kept(name: str, measure: Callable[[], Any]) -> Any:
     return json.loads(file.read_text())
 
 
+def is_kept(name: str) -> bool:
+    """Return whether there is a result of that name."""
+    return (RESULTS / f"{name}.json").exists()
+
+
 def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return a Markdown table."""
     lines = [header, tuple("---" for _ in header), *rows]
