@@ -125,10 +125,12 @@ class Zhang(Scheme[ZhangKey]):
             raise UsageError("two triggers are the same picture; give more varied data, or other pictures")
         labels = np.bincount(key.reference.labels)
         chance = float((1.0 / key.code.allowed.sum(axis=1)).mean())
+        own = key.reference.labels.reshape(key.positions, -1, 1) == key.reference.classes
+        free = bool((own.any(axis=1) & key.code.allowed).any())  # too few classes to leave the preferred one out
         return (
             f"a stranger hits a key label with chance {chance:.3f} at most",
             f"the unmarked model answers {labels.max() / len(key.asked):.0%} of the triggers with class "
-            f"{labels.argmax()}, which is no key label there",
+            f"{labels.argmax()}{'' if free else ', which is no key label there'}",
         )
 
     def settled(self, options: ZhangOptions, key: ZhangKey) -> ZhangOptions:

@@ -106,8 +106,11 @@ class ZhangPaper(Scheme[ZhangPaperKey]):
     def select(self, data: Samples, options: ZhangPaperOptions, keystream: Keystream, ask: Ask) -> Samples:
         """Pick the pictures below the patterns, and draw the target label among the reference's classes."""
         corpus = pick_corpus(data, options.each, keystream.derive("corpus"))
-        classes = np.asarray(ask(corpus.held_out)).shape[1]
-        samples = {**corpus.samples(), "label": keystream.derive("label").words32(1).astype(np.int64) % classes}
+        answers = np.asarray(ask(corpus.held_out))
+        if answers.ndim != 2 or answers.shape[1] < 2:
+            raise UsageError("the model gives no scores per class; a trigger set needs a classifier")
+        label = keystream.derive("label").words32(1).astype(np.int64) % answers.shape[1]
+        samples = {**corpus.samples(), "label": label}
         answers = np.asarray(ask(_asked(_key(samples, options, keystream))))
         return {**samples, "preferred": np.mean(answers.argmax(axis=1) == samples["label"])[None]}
 
