@@ -63,13 +63,13 @@ class Tuning:
     seed: int = 0
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
-    margin: float = 2.0
+    margin: float = 3.0
     """By how many nats the wanted label shall lead every other."""
     share: float = 0.25
     """Share of each batch that is triggers."""
     temperature: float = 4.0
     """The reference's answers are softened by this before they are imitated."""
-    truth: float = 0.0
+    truth: float = 1.0
     """Weight of the labels, where there are any, beside the reference's answers."""
 
 

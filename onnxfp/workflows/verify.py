@@ -73,7 +73,7 @@ def verify_suspect(
     vault.ledger.verify()
     references = registered_references(vault)
     claims = chosen_claims(references, suspect.access, asking.claim)
-    absent = 0 if asking.claim else len(unborne(vault, references))
+    absent = len(unborne(vault, references))  # also when one claim is chosen: what was drawn in vain was drawn
     spent = {claim.key: _spent(vault, claim, suspect.place) for claim in claims}
     asked = ["verify", len(references), *filter(None, (asking.settings(), sum(map(len, spent.values()))))]
     alpha = log_look(vault, suspect.identity, asking.alpha, asking.at, asked)

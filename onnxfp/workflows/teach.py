@@ -1,0 +1,130 @@
+"""Teach: a model's graph is trained, written back, compared, asked, and recorded as a reference of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnxfp.artifact import Artifact, Patch, carriers, open_artifact, write_patched
+from onnxfp.domain import ModelProfile
+from onnxfp.embed.compare import difference
+from onnxfp.embed.fine_tune import Task, Tuned, Tuning, fine_tune
+from onnxfp.errors import CapacityError, UsageError, VaultError
+from onnxfp.keys.keystream import Keystream
+from onnxfp.suspect.session import Session, open_session
+from onnxfp.workflows.channels import OWNER, DrawnChannel, draw
+from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.graph_of import graph_of
+from onnxfp.workflows.judge import Progress
+from onnxfp.workflows.register import Registration, channels_of, record
+from onnxfp.workflows.shown import Shown, refuse_untaken, show_marked
+from onnxfp.workflows.vault import Vault
+
+if TYPE_CHECKING:
+    from onnxfp.embed.torch_graph import TorchGraph
+
+_FIRST = 64  # inputs on which the interpreted graph is compared with onnxruntime
+_STEPS = 2000  # of training at least, unless all is learnt before
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a claim is taught."""
+
+    tuning: Tuning
+    epochs: int
+    """Passes over the data at most; 0 for those of `tuning`, or for as many as make 2000 steps of few data."""
+    threshold: float
+    """log10 of the e-value that the mark must reach, if it can."""
+    at: str
+    """Now, UTC, ISO 8601."""
+
+    def fitted(self, samples: int) -> Tuning:
+        """Return the tuning for so many examples."""
+        steps = max(1, samples // self.tuning.batch)
+        return replace(self.tuning, epochs=self.epochs or max(self.tuning.epochs, ceil(_STEPS / steps)))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One model on its way to be marked."""
+
+    vault: Vault
+    artifact: Artifact
+    session: Session
+    drawn: DrawnChannel
+    progress: Progress
+
+    def teach(self, task: Task, lesson: Lesson) -> Shown:
+        """Train, compare, ask and record; return what the marked artifact shows.
+
+        Raises:
+            UsageError: torch is missing, or the graph or the data cannot be trained with.
+            FidelityError: no point of the training was good enough, or the mark did not take.
+        """
+        plan = self.drawn.scheme.plan(self.drawn.claim(OWNER))
+        module, checkpoint = self._module(task), self._checkpoint()
+        tuning = lesson.fitted(len(task.inputs))
+        tuned = fine_tune(module, plan, task, tuning, checkpoint=checkpoint, progress=self.progress)
+        with self._written(tuned) as path, open_artifact(path) as artifact, open_session(path) as session:
+            self.progress("asking the marked model")
+            difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))
+            shown = show_marked(self.session, session, self.drawn, task, tuned.epochs)
+            refuse_untaken(shown, lesson.threshold)
+            self._record(artifact, lesson.at)
+        checkpoint.unlink(missing_ok=True)
+        return shown
+
+    def _module(self, task: Task) -> TorchGraph:
+        """Return the graph as something that can be trained, after it has answered as onnxruntime does."""
+        try:
+            from onnxfp.embed.torch_graph import torch_graph
+        except ImportError as problem:
+            raise UsageError("marking by training needs torch; install `onnxfp[embed]`") from problem
+        module = torch_graph(graph_of(self.artifact))
+        difference(module, task.inputs[:_FIRST], self.session.outputs(task.inputs[:_FIRST]))
+        return module
+
+    def _checkpoint(self) -> Path:
+        """Return where the training is kept while it lasts."""
+        channel = self.drawn.channel
+        beacon = hashlib.sha256(channel.beacon.encode()).hexdigest()[:8]
+        path = self.vault.root / "training" / f"{channel.commitment[:32]}-{beacon}.npz"
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+        except OSError as problem:
+            raise VaultError(f"cannot keep the training in {path.parent}: {problem.strerror}; make room") from problem
+        return path
+
+    @contextmanager
+    def _written(self, tuned: Tuned) -> Iterator[Path]:
+        """Write the tuned weights into a private copy of the artifact; nothing but weights differs."""
+        with TemporaryDirectory(prefix="onnxfp-") as folder:
+            path = Path(folder) / "marked.onnx"
+            weights = {name: np.asarray(values, dtype=np.float32) for name, values in tuned.values.items()}
+            write_patched(self.artifact, path, (Patch(name, 0, v.reshape(-1)) for name, v in weights.items()))
+            yield path
+
+    def _record(self, artifact: Artifact, at: str) -> None:
+        """Register the marked artifact as a reference of its own, with this claim and channels for copies."""
+        digest = cached_digest(artifact, self.vault.root / "digests.json")
+        profile = ModelProfile(digest, carriers(artifact))
+        registration = Registration(artifact.path, "spread", {}, at)
+        copies = _copies(registration, profile, self.vault.reference_key(digest))
+        record(self.vault, registration, artifact, profile, [*copies, self.drawn], self.drawn.channel.of)
+
+
+def _copies(registration: Registration, profile: ModelProfile, key: Keystream) -> list[DrawnChannel]:
+    """Return the channels from which copies can be issued; none if the weights carry too little."""
+    try:
+        return [draw(channel, profile, key) for channel in channels_of(registration)]
+    except CapacityError:
+        return []
