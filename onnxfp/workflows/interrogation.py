@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, assert_never
 
 import numpy as np
@@ -26,6 +25,7 @@ Inputs = npt.NDArray[Any]
 
 _PATIENCE = 3  # positions in a row without any answer before a suspect counts as gone
 _ENOUGH = 0.5  # of what was sent must have been answered, or the suspect did not do what it should
+_NOT_ASKED = Unanswered("not asked: the limit allows no whole position, or what was collected answers none")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Conduct:
     stop: bool = True
     """Stop asking then."""
     limit: int = 0
-    """Triggers sent at most; 0 for all."""
+    """Triggers sent at most, repeated ones counted again; 0 for all."""
     fixed: bool = False
     """Send that many whatever is answered, so that exact tails hold."""
     twice: bool = False
@@ -58,7 +58,7 @@ def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: 
     """Let a suspect answer all probes of one claim, as far as the conduct says."""
     public, word = drawn.public, drawn.words([OWNER])
     probes = drawn.scheme.probes(public)
-    responses: list[Response] = [Unanswered("not asked")] * len(probes)
+    responses: list[Response] = [_NOT_ASKED] * len(probes)
     talks: list[Talk] = []
     for number, probe in enumerate(probes):
         match probe:
@@ -91,7 +91,7 @@ def _look(
         queries=sum(talk.sent for talk in talks),
         ordinary=sum(talk.ordinary for talk in talks),
         fixed=fixed,
-        failed=any(talk.share < _ENOUGH and not talk.unfit for talk in talks),
+        failed=any(talk.asked and talk.share < _ENOUGH and not talk.unfit for talk in talks),
     )
 
 
@@ -121,7 +121,8 @@ def _order(probe: QueryProbe, conduct: Conduct) -> list[int]:
         if conduct.can_be_asked(probe.inputs[position * each : (position + 1) * each])
     ]
     ordered = sorted(positions, key=lambda position: position in conduct.last)
-    return ordered[: ceil(conduct.limit / each)] if conduct.limit else ordered
+    sent = each * (2 if conduct.twice else 1)
+    return ordered[: conduct.limit // sent] if conduct.limit else ordered
 
 
 def _send(talk: Talk, rows: range, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> bool:
@@ -140,10 +141,12 @@ def _send(talk: Talk, rows: range, suspect: Suspect, conduct: Conduct, keystream
 def _only_triggers(response: Response, order: npt.NDArray[np.int64], triggers: int) -> Response:
     """Return the answers to the first inputs of a batch that was sent in another order."""
     match response:
-        case Answered() if len(response.values) == len(order):
+        case Unanswered():
+            return response
+        case Answered(values) if values.ndim and len(values) == len(order):
             places = np.argsort(order)[:triggers]
-            return Answered(response.values[places], response.coverage, response.unread, provider=response.provider)
-    return response
+            return Answered(values[places], response.coverage, response.unread, provider=response.provider)
+    return Unanswered(f"{response.values.shape} numbers came back for {len(order)} inputs")
 
 
 def _coverage(talk: Talk, codebook: Codebook, threshold: float) -> float:

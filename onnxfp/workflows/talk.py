@@ -76,13 +76,17 @@ class Talk:
         return sure
 
     def confirm(self, rows: Sequence[int], again: Talk) -> None:
-        """Forget what was answered otherwise when it was asked again."""
+        """Forget what was answered otherwise, or not at all, when it was asked again."""
+        for reason, times in again.reasons.items():
+            self._note(reason, times)
         for row in rows:
             first, second = self.rows[row], again.rows[row]
+            if first is not None and second is not None and _label(first) != _label(second):
+                self._note("another answer when the same input was sent again")
             if first is None or second is None or _label(first) != _label(second):
                 self.rows[row] = None
-                self._note("another answer when the same input was sent again")
         self.sent, self.ordinary = self.sent + again.sent, self.ordinary + again.ordinary
+        self.unfit = self.unfit or again.unfit
 
     def answered(self, row: int) -> bool:
         """Return whether a row was answered."""
@@ -117,8 +121,8 @@ class Talk:
                 values[number, : len(row)] = row
         return values
 
-    def _note(self, reason: str) -> None:
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+    def _note(self, reason: str, times: int = 1) -> None:
+        self.reasons[reason] = self.reasons.get(reason, 0) + times
 
 
 def _label(row: Floats) -> float:
