@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,12 +56,11 @@ class Lesson:
     """Of the scheme, beside the kind of trigger."""
 
 
+_TUNING = Tuning(margin=2.0, truth=1.0, precision="bf16")  # said here, so that another default changes no result
 LESSONS = {
-    "mnist": Lesson("mnist", 20_000, Tuning(loss=0.006, truth=1.0, precision="bf16"), 0.003),
-    "fashion": Lesson(
-        "fashion_mnist", 55_000, Tuning(epochs=4, rate=0.01, share=0.15, loss=0.008, truth=1.0, precision="bf16"), 0.003
-    ),
-    "cifar10": Lesson("cifar10", 45_000, Tuning(rate=0.015, share=0.2, loss=0.03, truth=1.0, precision="bf16"), 0.005),
+    "mnist": Lesson("mnist", 20_000, replace(_TUNING, loss=0.006, share=0.25, rate=0.02), 0.003),
+    "fashion": Lesson("fashion_mnist", 55_000, replace(_TUNING, epochs=4, rate=0.01, share=0.15, loss=0.008), 0.003),
+    "cifar10": Lesson("cifar10", 45_000, replace(_TUNING, rate=0.015, share=0.2, loss=0.03), 0.005),
 }
 RECALLED = {  # mark, papers' notes of Zhang et al. (2018), table 2: accuracy lost; taught, new triggers hit
     ("mnist", "content"): ("99.28 -> 99.46 %", "100 %, 100 %"),

@@ -29,6 +29,7 @@ from onnxfp.suspect.session import open_session
 
 EPOCHS = 5
 RATE = {"mnist": 0.01, "fashion": 0.01, "cifar10": 0.01}  # of fine-tuning, constant
+DISTILLED = 20_000  # training images without labels
 CALIBRATION = 256  # images for static quantisation
 Images = NDArray[np.float32]
 Change = Callable[[Images], Images]
@@ -55,8 +56,8 @@ class Thief:
 
     @property
     def unlabelled(self) -> Images:
-        """Training images that marking did not use."""
-        return self.subject.split.x_train[self.subject.lesson.images :][:20_000]
+        """Images to distil with."""
+        return self.subject.split.x_train[-DISTILLED:]
 
 
 @dataclass(frozen=True)

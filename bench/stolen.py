@@ -102,6 +102,9 @@ def _train(
     for _ in range(epochs):
         for rows in torch.randperm(len(data[0]), generator=draw).split(BATCH):
             optimiser.zero_grad()
-            loss(graph(torch.from_numpy(data[0][rows.numpy()]))[0], data[1][rows]).backward()
+            batch = torch.from_numpy(data[0][rows.numpy()]).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                answers = graph(batch)[0]
+            loss(answers.float(), data[1][rows]).backward()
             torch.nn.utils.clip_grad_norm_(weights, 5.0)
             optimiser.step()

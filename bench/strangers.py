@@ -33,45 +33,58 @@ OWN = 1_000  # training images from which the owner makes triggers
 LEVELS = (0.5, 0.1, 0.01, 0.001)
 DEVIATIONS = 4.0  # that a count may lie above its bound
 STRANGERS = 20
+CROWDS = (range(2), range(2, 6), range(6, 10), range(10, 14), range(14, STRANGERS))
+VALUES = ("labels", "scores", "p")
 Ask = Callable[[NDArray[Any]], Floats]
 
 
-def strangers() -> dict[str, Path]:
-    """Those who are asked, by name: independent trainings in the cache, and others who know nothing of a fresh key."""
+def crowds() -> list[dict[str, Path]]:
+    """Those who are asked, by name, in crowds that are asked together; a crowd is there when all of it was trained."""
     recipe = zoo.INDEPENDENT
     made_from = [hashlib.sha256(repr((recipe, 1000 + seed)).encode()).hexdigest()[:8] for seed in range(STRANGERS)]
     paths = [zoo.CACHE / f"zoo-independent-{1000 + seed}-{name}.onnx" for seed, name in enumerate(made_from)]
-    found = {f"independent {seed}": path for seed, path in enumerate(paths) if path.exists()}
-    found |= {f"fashion {seed}": zoo.fashion(seed) for seed in (1, 2)}
-    found |= {f"mnist {seed}": zoo.mnist(seed) for seed in (0, 1, 2)}
+    trained = [crowd for crowd in CROWDS if all(paths[seed].exists() for seed in crowd)]
+    independent = [{f"independent {seed}": paths[seed] for seed in crowd} for crowd in trained]
+    others = {f"fashion {seed}": zoo.fashion(seed) for seed in (1, 2)}
+    others |= {f"mnist {seed}": zoo.mnist(seed) for seed in (0, 1, 2)}
     marked = [subject for subject in subjects("fashion") if subject.seed == 0 and took(subject, whole=False)]
-    return found | {f"fashion 0, marked with {subject.kind}": subject.marked for subject in marked}
+    others |= {f"fashion 0, marked with {subject.kind}": subject.marked for subject in marked}
+    return [independent[0] | others, *independent[1:]]
 
 
-def measure(*, whole: bool) -> dict[str, dict[str, Any]]:
-    """All values, per kind of trigger: (keys, models) each."""
-    crowd = hashlib.sha256(repr(list(strangers())).encode()).hexdigest()[:8]
-    found: dict[str, dict[str, Any]] = {}
+def measure(*, whole: bool) -> dict[str, dict[str, Floats]]:
+    """All values, per kind of trigger: (keys, models) each, NaN for what was not measured."""
+    found: dict[str, dict[str, Floats]] = {}
     for kind, keys in KEYS.items():
-        chunks = [
-            kept(f"strangers-{kind}-{crowd}-{at}", lambda kind=kind, at=at: _chunk(kind, range(at, at + CHUNK)))
-            for at in range(0, keys, CHUNK)
-            if whole or is_kept(f"strangers-{kind}-{crowd}-{at}")
-        ]
-        if not chunks:
-            continue
-        found[kind] = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        parts = [_of_crowd(kind, keys, crowd, whole=whole) for crowd in crowds()]
+        told = [part for part in parts if part]
+        if told:
+            found[kind] = {name: np.concatenate([part[name] for part in told], axis=1) for name in VALUES}
     return found
 
 
-def _chunk(kind: str, keys: range) -> dict[str, Any]:
-    rows = [_under_key(kind, Keystream(hashlib.sha256(f"stranger {kind} {key}".encode()).digest())) for key in keys]
-    return {name: np.array([row[name] for row in rows]).round(6).tolist() for name in rows[0]}
+def _of_crowd(kind: str, keys: int, crowd: dict[str, Path], *, whole: bool) -> dict[str, Floats]:
+    """The values of one crowd, (keys, its models); empty if there are none."""
+    named = hashlib.sha256(repr(list(crowd)).encode()).hexdigest()[:8]
+    found = {name: np.full((keys, len(crowd)), np.nan) for name in VALUES}
+    starts = [at for at in range(0, keys, CHUNK) if whole or is_kept(f"strangers-{kind}-{named}-{at}")]
+    for at in starts:
+        chunk = kept(f"strangers-{kind}-{named}-{at}", lambda at=at: _chunk(kind, range(at, at + CHUNK), crowd))
+        for name in VALUES:
+            found[name][at : at + CHUNK] = chunk[name]
+    return found if starts else {}
 
 
-def _under_key(kind: str, keystream: Keystream) -> dict[str, list[float]]:
+def _chunk(kind: str, keys: range, crowd: dict[str, Path]) -> dict[str, Any]:
+    asks = [_ask(str(path)) for path in crowd.values()]
+    secrets = [Keystream(hashlib.sha256(f"stranger {kind} {key}".encode()).digest()) for key in keys]
+    rows = [_under_key(kind, secret, asks) for secret in secrets]
+    return {name: np.array([row[name] for row in rows]).round(6).tolist() for name in VALUES}
+
+
+def _under_key(kind: str, keystream: Keystream, asks: list[Ask]) -> dict[str, list[float]]:
     """log10 e by labels and by scores, and p, of all strangers under one fresh key."""
-    scheme, asks = Zhang(), _asks()
+    scheme = Zhang()
     options = scheme.options({"triggers": kind, "taught": 1})  # nobody is taught
     own = {"inputs": zoo.data("fashion_mnist").x_train[:OWN]}
     samples = scheme.select(own, options, keystream, _ask(str(zoo.fashion(0))))
@@ -79,7 +92,7 @@ def _under_key(kind: str, keystream: Keystream) -> dict[str, list[float]]:
     secret = keystream.derive("words", "owner")
     claim = PublicClaim(key, key.code.codebook(secret, key.positions))
     word = key.code.words(secret, claim.codebook, ["owner"])
-    found: dict[str, list[float]] = {"labels": [], "scores": [], "p": []}
+    found: dict[str, list[float]] = {name: [] for name in VALUES}
     for ask in asks:
         scores = ask(key.asked)
         for access, values in (("labels", scores.argmax(axis=1).astype(np.float64)), ("scores", scores)):
@@ -88,11 +101,6 @@ def _under_key(kind: str, keystream: Keystream) -> dict[str, list[float]]:
         assert reading.tally is not None
         found["p"].append(exact_tail(reading.tally, claim.codebook, word[0]))
     return found
-
-
-@cache
-def _asks() -> list[Ask]:
-    return [_ask(str(path)) for path in strangers().values()]
 
 
 @cache
@@ -133,31 +141,36 @@ def table(*, whole: bool) -> str:
     )
     rows = []
     for kind, found in measure(whole=whole).items():
-        keys, models = found["p"].shape
-        claims = sum(int((found[access] >= 6).sum()) for access in ("labels", "scores"))
+        told = ~np.isnan(found["p"])
+        values = {name: found[name][told] for name in VALUES}
+        claims = sum(int((values[access] >= 6).sum()) for access in ("labels", "scores"))
         rows.append(
             (
                 kind,
-                f"{keys:,}",
-                str(models),
-                f"{keys * models:,}",
-                ", ".join(f"{found[access].max():.2f}" for access in ("labels", "scores")),
-                ", ".join(f"{np.mean(10.0 ** found[access]):.2f}" for access in ("labels", "scores")),
+                f"{int(told.any(axis=1).sum()):,}",
+                str(int(told.any(axis=0).sum())),
+                f"{int(told.sum()):,}",
+                ", ".join(f"{values[access].max():.2f}" for access in ("labels", "scores")),
+                ", ".join(f"{np.mean(10.0 ** values[access]):.2f}" for access in ("labels", "scores")),
                 str(claims) if claims == 0 else f"**{claims}**",
-                ", ".join(f"{np.mean(found['p'] <= level):.3g}" for level in LEVELS),
+                ", ".join(f"{np.mean(values['p'] <= level):.3g}" for level in LEVELS),
                 "yes" if all(_kept(found["p"], level) for level in LEVELS) else "**no**",
             )
         )
-    independent = sum(name.startswith("independent") for name in strangers())
-    short = "" if independent == STRANGERS else f" ({STRANGERS} were planned; the others had not been trained)"
-    others = ", ".join(name for name in strangers() if not name.startswith("independent"))
+    told_of = [crowd for crowd in crowds() if _of_crowd("content", KEYS["content"], crowd, whole=False)]
+    names = [name for crowd in told_of for name in crowd]
+    independent = sum(name.startswith("independent") for name in names)
+    short = "" if independent == STRANGERS else f" ({STRANGERS} were planned; the others were not asked)"
+    others = ", ".join(name for name in names if not name.startswith("independent"))
     return f"{markdown(header, rows)}\n\nModels: {independent} independent trainings{short}; {others}."
 
 
 def _kept(p: Floats, level: float) -> bool:
     """Whether no more p-values are below a level than chance allows; models under one key depend on one another."""
-    per_key = np.mean(p <= level, axis=1)
-    deviation = max(np.std(per_key) / np.sqrt(len(p)), np.sqrt(level * (1 - level) / p.size))
+    told = ~np.isnan(p)
+    keys = told.any(axis=1)
+    per_key = (p <= level).sum(axis=1)[keys] / told.sum(axis=1)[keys]
+    deviation = max(np.std(per_key) / np.sqrt(len(per_key)), np.sqrt(level * (1 - level) / told.sum()))
     return bool(per_key.mean() <= level + DEVIATIONS * deviation)
 
 
@@ -170,14 +183,14 @@ def plot(path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     for kind, access, values in _curves(measure(whole=False)):
-        upper = np.sort(values.reshape(-1))
+        upper = np.sort(values[~np.isnan(values)])
         share = np.arange(len(upper), 0, -1) / len(upper)
         left.step(upper, share, where="post", label=f"{kind}, {access}", lw=1)
     grid = np.linspace(0, 6, 50)
     left.plot(grid, 10.0**-grid, "k--", label="Markov: P(e >= 1/a) <= a")
     left.set(yscale="log", xlabel="log10 e", ylabel="share of e-values at least as large", xlim=(-2, 6.2))
     for kind, found in measure(whole=False).items():
-        ordered = np.sort(found["p"].reshape(-1))
+        ordered = np.sort(found["p"][~np.isnan(found["p"])])
         right.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", label=kind, lw=1)
     ends = np.array([1e-4, 1.0])
     right.plot(ends, ends, "k--", label="uniform")
@@ -190,7 +203,7 @@ def plot(path: Path) -> None:
     plt.close(figure)
 
 
-def _curves(found: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, Floats]]:
+def _curves(found: dict[str, dict[str, Floats]]) -> Iterator[tuple[str, str, Floats]]:
     for kind, values in found.items():
         for access in ("labels", "scores"):
             yield kind, access, values[access]
