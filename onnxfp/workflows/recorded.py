@@ -6,7 +6,8 @@ import hashlib
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, assert_never, final
+from functools import cached_property
+from typing import Any, TypeVar, assert_never, final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from onnxfp.domain import Answered, Floats, Probe, QueryProbe, Response, Unanswered, WeightProbe
 
 Inputs = npt.NDArray[Any]
+_Said = TypeVar("_Said")
 
 
 def input_digests(inputs: Inputs) -> list[str]:
@@ -33,18 +35,18 @@ def probe_digest(probe: WeightProbe) -> str:
 class Recorded:
     """A suspect that says what it said before, and nothing else."""
 
+    requests: dict[tuple[str, ...], deque[Response]] = field(default_factory=lambda: defaultdict(deque))
+    """By the digests of the inputs of a request: what was answered to it, in the order in which it was sent."""
     queries: dict[str, deque[Floats]] = field(default_factory=lambda: defaultdict(deque))
-    """By the digest of an input: its answers, in the order in which they were given; NaN for none."""
+    """By the digest of an input: its answers, whatever it was sent with, in their order; NaN for none."""
     weights: dict[str, Response] = field(default_factory=dict)
-    reasons: dict[str, Response] = field(default_factory=dict)
-    """By the digest of an input: why it was not answered."""
-    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """By the digest of the first input of a request: what else was said of it."""
+    """By the digest of a weight probe."""
     provider: str = ""
+    """What ran the model, where single inputs were answered."""
 
     def knows(self, inputs: Inputs) -> bool:
         """Return whether all of some inputs were sent."""
-        return all(digest in self.queries or digest in self.reasons for digest in input_digests(inputs))
+        return all(digest in self.queries or digest in self._sent for digest in input_digests(inputs))
 
     def answer(self, probe: Probe) -> Response:
         """Answer what was answered."""
@@ -52,25 +54,25 @@ class Recorded:
             case WeightProbe():
                 return self.weights.get(probe_digest(probe), Unanswered("its weights were not read"))
             case QueryProbe():
-                return self._query(input_digests(probe.inputs))
+                digests = tuple(input_digests(probe.inputs))
+                return _first(self.requests[digests]) if digests in self.requests else self._one_by_one(digests)
         assert_never(probe)
 
-    def _query(self, digests: Sequence[str]) -> Response:
-        if digests[0] in self.reasons and not self.queries.get(digests[0]):
-            return self.reasons[digests[0]]
-        rows = [self._next(digest) for digest in digests]
+    @cached_property
+    def _sent(self) -> frozenset[str]:
+        return frozenset(digest for digests in self.requests for digest in digests)
+
+    def _one_by_one(self, digests: Sequence[str]) -> Response:
+        rows = [_first(self.queries[digest]) if digest in self.queries else np.full(1, np.nan) for digest in digests]
         width = max(map(len, rows))
         values = np.full((len(rows), width), np.nan)
         for number, row in enumerate(rows):
             if not np.isnan(row).any():
                 values[number] = -np.inf
                 values[number, : len(row)] = row
-        return Answered(
-            values[:, 0] if width == 1 else values, unread=self.notes.get(digests[0], ()), provider=self.provider
-        )
+        return Answered(values[:, 0] if width == 1 else values, provider=self.provider)
 
-    def _next(self, digest: str) -> Floats:
-        answers = self.queries.get(digest)
-        if not answers:
-            return np.full(1, np.nan)
-        return answers.popleft() if len(answers) > 1 else answers[0]
+
+def _first(said: deque[_Said]) -> _Said:
+    """Return what was said first and forget it, except for the last of all."""
+    return said.popleft() if len(said) > 1 else said[0]

@@ -19,6 +19,9 @@ from onnxfp.workflows.recorded import Recorded, input_digests, probe_digest
 
 VERSION = 1
 _LARGEST = 256 << 20  # bytes of a transcript that is read
+_MOST = 1 << 31  # claims, triggers or inputs that a transcript may speak of
+_FACTS = {"suspect": str, "at": str, "alpha": float, "besides": int, "settings": dict, "claims": list, "spent": dict}
+_SETTINGS = {"claim": str, "limit": int, "fixed": bool, "twice": bool, "camouflage": int}
 
 
 @final
@@ -27,7 +30,7 @@ class Transcript:
     """What was asked and answered. It names no key label: whoever has the vault can weigh it, nobody else."""
 
     facts: dict[str, Any] = field(default_factory=dict)
-    """Who was examined, when, at which alpha, with which settings and claims."""
+    """Who was examined, when, at which alpha, with which settings and claims, and what was spent before."""
     answers: list[dict[str, Any]] = field(default_factory=list)
 
     def of(self, suspect: Suspect) -> Suspect:
@@ -69,7 +72,7 @@ def read_transcript(path: Path) -> tuple[Mapping[str, Any], Recorded]:
         recorded = Recorded()
         for item in document["answers"]:
             _take(recorded, item)
-        facts = {name: document[name] for name in ("suspect", "at", "alpha", "besides", "settings", "claims")}
+        facts = {name: document[name] for name in _FACTS}
         _check(facts)
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}; name a transcript") from problem
@@ -79,12 +82,21 @@ def read_transcript(path: Path) -> tuple[Mapping[str, Any], Recorded]:
 
 
 def _check(facts: Mapping[str, Any]) -> None:
-    kinds = {"suspect": str, "at": str, "alpha": float, "besides": int, "settings": dict, "claims": list}
-    for name, kind in kinds.items():
-        if not isinstance(facts[name], kind):
-            raise TypeError(f"{name} is {type(facts[name]).__name__}")
-    if not 0 < facts["alpha"] < 1 or facts["besides"] < 0:
+    """Refuse facts that nobody could have written down; unknown settings are left to who replays."""
+    settings = facts["settings"]
+    known = {name: kind for name, kind in _SETTINGS.items() if name in settings}
+    for values, kinds in ((facts, _FACTS), (settings, known)):
+        for name, kind in kinds.items():
+            if not isinstance(values[name], kind):
+                raise TypeError(f"{name} is {type(values[name]).__name__}")
+    if not 0 < facts["alpha"] < 1:
         raise ValueError("alpha is no probability")
+    counts = (facts["besides"], *(settings[name] for name, kind in known.items() if kind is int))
+    positions = [position for spent in facts["spent"].values() for position in spent]
+    if not all(isinstance(claim, str) for claim in facts["claims"]) or not all(0 <= count < _MOST for count in counts):
+        raise ValueError("claims or settings are none")
+    if not all(isinstance(position, int) for position in positions):
+        raise ValueError("what was spent are no positions")
 
 
 def _asked(probe: Probe) -> dict[str, Any]:
@@ -102,7 +114,7 @@ def _answered(response: Response) -> dict[str, Any]:
             return {"unanswered": reason, "unfit": response.unfit}
         case Answered(values):
             return {
-                "values": [_plain(row) for row in values] if values.ndim > 1 else _plain(values),
+                "values": _plain(values),
                 "coverage": response.coverage,
                 "unread": list(response.unread),
                 "transforms": list(response.transforms),
@@ -111,34 +123,35 @@ def _answered(response: Response) -> dict[str, Any]:
     assert_never(response)
 
 
-def _plain(row: Any) -> list[float | str | None]:
-    """Return numbers as JSON has them: null for NaN, text for what is infinite."""
-    return [float(value) if np.isfinite(value) else None if np.isnan(value) else repr(float(value)) for value in row]
+def _plain(values: Any) -> Any:
+    """Return an array as JSON has it: lists of numbers, null for NaN, text for what is infinite."""
+    if values.ndim:
+        return [_plain(value) for value in values]
+    return float(values) if np.isfinite(values) else None if np.isnan(values) else repr(float(values))
 
 
-def _number(value: Any) -> float:
+def _numbers(value: Any) -> Any:
+    """Return what `_plain` wrote as numbers, in as many lists."""
+    if isinstance(value, list):
+        return [_numbers(one) for one in value]
     return float("nan") if value is None else float(value)
 
 
 def _take(recorded: Recorded, item: Mapping[str, Any]) -> None:
     """Add one answer of a transcript to what is recorded."""
-    if "unanswered" in item:
-        silent = Unanswered(str(item["unanswered"])[:500], bool(item["unfit"]))
-        if "weights" in item:
-            recorded.weights[str(item["weights"])] = silent
-        for digest in item.get("inputs", ()):
-            recorded.reasons[str(digest)] = silent
-        return
-    rows = [
-        np.atleast_1d([_number(v) for v in row] if isinstance(row, list) else _number(row)) for row in item["values"]
-    ]
-    unread, transforms = tuple(map(str, item["unread"])), tuple(map(str, item["transforms"]))
+    response = _response(item)
     if "weights" in item:
-        values = np.concatenate(rows) if rows else np.zeros(0)
-        recorded.weights[str(item["weights"])] = Answered(values, float(item["coverage"]), unread, transforms)
-        return
-    digests = [str(digest) for digest in item["inputs"]]
-    for digest, row in zip(digests, rows, strict=True):
-        recorded.queries[digest].append(row)
-    recorded.notes[digests[0]] = unread
-    recorded.provider = str(item["provider"])
+        recorded.weights[str(item["weights"])] = response
+    else:
+        recorded.requests[tuple(map(str, item["inputs"]))].append(response)
+
+
+def _response(item: Mapping[str, Any]) -> Response:
+    if "unanswered" in item:
+        return Unanswered(str(item["unanswered"]), bool(item["unfit"]))
+    coverage = float(item["coverage"])
+    if not 0 <= coverage <= 1:
+        raise ValueError("a coverage is no share")
+    unread, transforms = tuple(map(str, item["unread"])), tuple(map(str, item["transforms"]))
+    values = np.asarray(_numbers(item["values"]), dtype=np.float64)
+    return Answered(values, coverage, unread, transforms, str(item["provider"]))

@@ -86,6 +86,7 @@ def verify_suspect(
             "besides": absent,
             "settings": asking.settings(),
             "claims": [claim.key for claim in claims],
+            "spent": {key: sorted(positions) for key, positions in spent.items()},
         }
     return weigh_claims(vault, suspect, claims, asking, terms, Ears(progress, transcript, spent))
 
@@ -111,7 +112,9 @@ def replay(vault: Vault, facts: Mapping[str, Any], recorded: Recorded, progress:
         ) from problem
     suspect = ExaminedSealed(facts["suspect"], recorded, access=frozenset(Access), knows=recorded.knows)
     chosen = tuple(claims[key] for key in facts["claims"])
-    return weigh_claims(vault, suspect, chosen, asking, Terms(facts["alpha"], facts["besides"]), Ears(progress))
+    spent = {key: frozenset(positions) for key, positions in facts["spent"].items()}
+    ears = Ears(progress, None, spent)
+    return weigh_claims(vault, suspect, chosen, asking, Terms(facts["alpha"], facts["besides"]), ears)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def weigh_claims(
 ) -> Verdict:
     """Ask about every claim, and weigh the answers."""
     threshold = math.log10(max(1, len(claims) + terms.besides)) - math.log10(terms.alpha)
-    looks: list[Look] = []
+    looks: dict[str, Look] = {}
     references = tuple({claim.reference.digest: claim.reference for claim in claims}.values())
     for reference, answerer in suspect.beside(references):
         ears.progress(f"holding it against reference {reference.short}")
@@ -159,8 +162,8 @@ def weigh_claims(
                 can_be_asked=suspect.can_be_asked,
             )
             look = interrogate(reference.draw(vault, claim.channel), heard, conduct, claim.name)
-            looks.append(replace(look, committed_at=claim.channel.committed_at or reference.registered_at))
-    return verify(looks, terms.alpha, terms.besides)
+            looks[claim.key] = replace(look, committed_at=claim.channel.committed_at or reference.registered_at)
+    return verify([looks[claim.key] for claim in claims], terms.alpha, terms.besides)
 
 
 def _spent(vault: Vault, claim: OwnersClaim, place: str) -> frozenset[int]:
