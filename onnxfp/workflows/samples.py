@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,11 @@ def keep_samples(vault: Vault, samples: Samples) -> str:
     path = _path(vault, digest)
     if path.exists():
         return digest
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **samples)
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as problem:
         raise VaultError(f"cannot keep the trigger corpus in {path.parent}: {problem.strerror}; make room") from problem
-    write_whole(path, buffer.getvalue(), force=True)
+    write_whole(path, _archive(samples), force=True)
     return digest
 
 
@@ -53,6 +52,16 @@ def load_samples(vault: Vault, digest: str) -> Samples:
     if _digest(samples) != digest:
         raise VaultError(f"the trigger corpus {path} was changed since it was committed to; restore it from a backup")
     return samples
+
+
+def _archive(samples: Samples) -> bytes:
+    """Return an ``.npz``; `numpy.savez` of our oldest numpy knows no `allow_pickle`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in samples.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _path(vault: Vault, digest: str) -> Path:
