@@ -60,6 +60,11 @@ class Journal:
             raise UsageError(f"reference {reference} is not registered; register it first")
         return row
 
+    def committed(self, commitment: str) -> Row | None:
+        """Return the row that recorded a commitment, whatever it is about."""
+        rows = tuple(self.rows(Kind.COMMITTED, subject=commitment))
+        return rows[0] if rows else None
+
     def issue(self, reference: str, recipient: str) -> IssueEntry | None:
         """Return what is recorded of one recipient's copy."""
         reserved = self.find(Kind.RESERVED, reference, recipient)

@@ -176,11 +176,11 @@ class Ledger:
         """
         payload = canonical_json(entry.payload)
         with self._writing() as journal:
-            row = journal.find(Kind.COMMITTED, entry.reference, entry.commitment)
+            row = journal.committed(entry.commitment)
             if row is None:
                 content = (Kind.COMMITTED, entry.reference, entry.commitment, payload)
                 row = journal.append(content, entry.committed_at)
-        if row.payload != payload:
+        if (row.reference, row.payload) != (entry.reference, payload):
             raise UsageError(f"commitment {entry.commitment} is in the ledger already, for something else")
         return CommitmentEntry.of_row(row)
 
@@ -190,8 +190,14 @@ class Ledger:
             return tuple(CommitmentEntry.of_row(row) for row in journal.rows(Kind.COMMITTED))
 
     def draw(self, commitment: str, beacon: str, at: str) -> DrawnEntry:
-        """Record that the symbols of a commitment are drawn; every draw counts, also one that is never used."""
+        """Record that the symbols of a commitment are drawn; every draw counts, also one that is never used.
+
+        Raises:
+            UsageError: nobody committed to it.
+        """
         with self._writing() as journal:
+            if journal.committed(commitment) is None:
+                raise UsageError(f"commitment {commitment} is not in the ledger; commit before symbols are drawn")
             row = journal.find(Kind.DRAWN, commitment, beacon)
             if row is None:
                 row = journal.append((Kind.DRAWN, commitment, beacon, "{}"), at)

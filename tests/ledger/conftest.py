@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onnxfp.ledger import ReferenceEntry, create_ledger, open_ledger
+from onnxfp.ledger import CommitmentEntry, ReferenceEntry, create_ledger, open_ledger
 
 KEY = bytes(range(32))
 AT = "2026-01-02T03:04:05Z"
@@ -15,6 +15,12 @@ def reference_entry(reference: str = "r1", **changes: object) -> ReferenceEntry:
     fields = {"digest": "ab" * 32, "path": f"references/{reference}.onnx", "commitment": "cd" * 32}
     fields |= {"payload": {"sketch": [1, -1], "options": {"strength": 0.1}}, "registered_at": AT}
     return ReferenceEntry(reference=reference, **{**fields, **changes})
+
+
+def commitment_entry(commitment: str = "c1", **changes: object) -> CommitmentEntry:
+    """Return a commitment to record."""
+    fields = {"reference": "ab" * 32, "payload": {"scheme": "zhang", "options": {"each": 1}}, "committed_at": AT}
+    return CommitmentEntry(commitment=commitment, **{**fields, **changes})
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def ledger(path):
 
 @pytest.fixture(scope="session")
 def small_ledger(tmp_path_factory):
-    """Bytes and head of a closed ledger of nine rows."""
+    """Bytes and head of a closed ledger of twelve rows."""
     path = tmp_path_factory.mktemp("small") / "ledger.db"
     with create_ledger(path, KEY) as ledger:
         for reference in ("r1", "r2"):
@@ -43,6 +49,9 @@ def small_ledger(tmp_path_factory):
             ledger.complete("r1", recipient, "ef" * 32, AT)
         ledger.record_look("12" * 32, "default", AT)
         ledger.reserve("r2", "Acme", AT)
+        ledger.commit(commitment_entry())
+        ledger.draw("c1", "a beacon", AT)
+        ledger.spend("zhang:c1", "somewhere", [0, 1], AT)
         head = ledger.head()
     return path.read_bytes(), head
 

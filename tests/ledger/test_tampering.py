@@ -10,9 +10,9 @@ import pytest
 from onnxfp.errors import TamperedError, VaultError
 from onnxfp.ledger import open_ledger
 from onnxfp.ledger.schema import _LAYOUT
-from tests.ledger.conftest import AT, KEY, judge
+from tests.ledger.conftest import AT, KEY, commitment_entry, judge
 
-ROWS = 9
+ROWS = 12
 COLUMNS = ("seq", "kind", "reference", "subject", "payload", "time", "previous", "mac")
 GUARDS = ("entries_no_update", "entries_no_delete")
 
@@ -178,6 +178,11 @@ READERS = {
     "complete": lambda ledger: ledger.complete("r1", "Acme", "ef" * 32, AT),
     "look": lambda ledger: ledger.record_look("12" * 32, "other", AT),
     "register": lambda ledger: ledger.register(ledger.reference("r1")),
+    "commitments": lambda ledger: ledger.commitments(),
+    "commit again": lambda ledger: ledger.commit(commitment_entry()),
+    "drawn": lambda ledger: ledger.drawn(),
+    "draw again": lambda ledger: ledger.draw("c1", "a beacon", AT),
+    "spent": lambda ledger: ledger.spent("zhang:c1", "elsewhere", "somewhere"),
 }
 
 
