@@ -40,7 +40,9 @@ def check_target(target: Path, *, force: bool) -> None:
     """
     try:
         facts = os.lstat(target)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if not target.parent.is_dir():
+            unwritable(target, error)
         return
     except (OSError, ValueError) as error:
         unwritable(target, error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error)))

@@ -21,7 +21,9 @@ from onnxfp.errors import FidelityError, UsageError
 if TYPE_CHECKING:
     from onnxfp.embed.lesson import Lesson
 
-__all__ = ["Module", "Task", "Tuned", "Tuning", "fine_tune"]
+__all__ = ["Module", "Task", "Tuned", "Tuning", "fine_tune", "rehearse"]
+
+_FEW = 64  # examples that are tried in a rehearsal
 
 
 def fine_tune(
@@ -70,6 +72,28 @@ def fine_tune(
         module.to("cpu")
 
 
+def rehearse(module: Module, task: Task, tuning: Tuning) -> None:
+    """Refuse what `fine_tune` would refuse, before there is anything to teach; a few of the examples are tried.
+
+    Raises:
+        UsageError: torch or the device is missing, or the data and the module do not fit one another, or no gradient
+            reaches the weights.
+    """
+    _check_bounds(tuning)
+    _torch(tuning.device)
+    from onnxfp.embed.lesson import lesson
+
+    few = slice(_FEW)
+    labels, held = (None if given is None else given[few] for given in (task.labels, task.val_labels))
+    module.eval()
+    with _deterministic():
+        try:
+            module.to(tuning.device)
+            lesson(module, (), Task(task.inputs[few], labels, task.val_inputs[few], held), tuning)
+        finally:
+            module.to("cpu")
+
+
 def _tuned(
     lesson: Lesson, constraints: Sequence[Constraint], path: Path | None, progress: Callable[[str], None]
 ) -> Tuned:
@@ -106,6 +130,10 @@ def _too_much(lesson: Lesson) -> FidelityError:
 def _check(constraints: Sequence[Constraint], tuning: Tuning) -> None:
     if not constraints:
         raise UsageError("there is nothing to teach: no constraint is given")
+    _check_bounds(tuning)
+
+
+def _check_bounds(tuning: Tuning) -> None:
     bounds = {
         "epochs": tuning.epochs >= 1,
         "rate": 0 < tuning.rate < math.inf,

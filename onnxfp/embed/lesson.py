@@ -76,6 +76,7 @@ def lesson(module: Module, constraints: Sequence[Constraint], task: Task, tuning
     """
     triggers = Triggers(tuple(c for c in constraints if isinstance(c, OutputTarget)))
     _check_data(triggers, task)
+    _check_gradient(module, task, tuning.device)
     outputs = _outputs(module, task.inputs, tuning.device)
     logits = not _are_probabilities(outputs)
     _check_labels(outputs.shape[1], {"trigger": triggers.labels, "task": task.labels, "validation": task.val_labels})
@@ -155,6 +156,16 @@ def _outputs(module: Module, inputs: Inputs, device: str) -> torch.Tensor:
             if not torch.isfinite(answers[-1]).all():
                 raise UsageError("the model answers some inputs with numbers that are not finite")
     return torch.cat(answers)
+
+
+def _check_gradient(module: Module, task: Task, device: str) -> None:
+    with torch.enable_grad():
+        answers = _first(module, on(device, task.inputs[:2]))
+    if not answers.requires_grad:
+        raise UsageError(
+            "the model's answers are of a kind that no gradient passes, such as labels or rounded numbers; "
+            "use a scheme that needs no training, or mark the model that gives scores"
+        )
 
 
 def _first(module: Module, inputs: torch.Tensor) -> Any:

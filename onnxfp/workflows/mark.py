@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from onnxfp.artifact import Artifact, carriers, check_target, copy_artifact, open_artifact, why_unmarkable
 from onnxfp.domain import Answered, Floats, ModelProfile, QueryProbe, Unanswered
-from onnxfp.embed.fine_tune import Task, Tuning
+from onnxfp.embed.fine_tune import Tuning
 from onnxfp.errors import UsageError
 from onnxfp.schemes.interface import Samples
 from onnxfp.suspect.session import Session, open_session
@@ -21,17 +20,16 @@ from onnxfp.workflows.channels import DrawnChannel
 from onnxfp.workflows.claims import chosen_claims, unborne
 from onnxfp.workflows.commit import Committed, Intent, commit, drawn_for
 from onnxfp.workflows.digests import cached_digest
-from onnxfp.workflows.fidelity import Data, load_data
+from onnxfp.workflows.fidelity import Data
 from onnxfp.workflows.images import load_logos, load_pictures
 from onnxfp.workflows.judge import Progress, registered_references
+from onnxfp.workflows.material import Material, load_material
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.register import refuse_marked
 from onnxfp.workflows.shown import Shown, show_marked
 from onnxfp.workflows.suspects import SEALED
-from onnxfp.workflows.teach import Bench, Lesson
+from onnxfp.workflows.teach import Bench, Lesson, interpreted
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
-
-_HELD_BACK = 0.1  # of the data, when no validation data are given
 
 
 @dataclass(frozen=True)
@@ -105,26 +103,28 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
     refuse_inside_vault(request.output)
     if not request.commit_only:
         check_target(request.output, force=request.force)
-    data = load_data(request.data)
+    material = load_material(request.data, request.val)
     with (
         open_artifact(request.model, allow_links=request.allow_links) as artifact,
         open_session(artifact.path) as session,
     ):
-        profile = _profile(vault, artifact)
+        profile, material = _profile(vault, artifact), material.taken_by(session.input)
         progress("asking the unmarked model")
         intent = Intent(request.scheme, request.options, request.at)
-        committed = commit(vault, profile, intent, _samples(request, data), _asker(session, data))
+        committed = commit(vault, profile, intent, _samples(request, material.data), _asker(session, material))
         if request.commit_only:
             return _committed(vault, committed)
-        drawn = drawn_for(vault, committed, request.beacon, request.at)
-        task, known = _task(data, request, committed), _borne(vault, drawn)
+        task, known = material.task(committed.samples["rows"]), _borne(vault, committed, request.beacon)
         if known is None:
+            module = interpreted(artifact, session, task, request.tuning)  # first, for a draw in vain counts for ever
+            drawn = drawn_for(vault, committed, request.beacon, request.at)
             lesson = Lesson(request.tuning, request.epochs, _threshold(vault, request.alpha), request.at)
-            shown = Bench(vault, artifact, session, drawn, progress).teach(task, lesson)
+            shown = Bench(vault, artifact, session, drawn, progress).teach(module, task, lesson)
         else:
+            drawn = drawn_for(vault, committed, request.beacon, request.at)
             with open_session(known.path) as again:
                 shown = show_marked(session, again, drawn, task, 0)
-    reference = known or _borne(vault, drawn)
+    reference = known or _borne(vault, committed, request.beacon)
     assert reference is not None, "what was taught is registered"
     with reference.opened(vault) as kept:
         copy_artifact(kept, request.output, force=request.force)
@@ -159,7 +159,7 @@ def _samples(request: Marking, data: Data) -> Samples:
     return {"inputs": data.inputs, **own}
 
 
-def _asker(session: Session, data: Data) -> Callable[[npt.NDArray[Any]], Floats]:
+def _asker(session: Session, material: Material) -> Callable[[npt.NDArray[Any]], Floats]:
     def ask(inputs: npt.NDArray[Any]) -> Floats:
         match session.answer(QueryProbe(inputs)):
             case Unanswered(reason):
@@ -167,34 +167,10 @@ def _asker(session: Session, data: Data) -> Callable[[npt.NDArray[Any]], Floats]
             case Answered(values):
                 if values.ndim != 2:
                     raise UsageError("the model answers labels without scores; a trigger set is taught through scores")
-                _refuse_labels(data, values.shape[1])
+                material.refuse_labels(values.shape[1])
                 return values
 
     return ask
-
-
-def _refuse_labels(data: Data, classes: int) -> None:
-    labels = data.labels
-    if labels is None:
-        return
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
-        raise UsageError(
-            f"labels are {labels.dtype} from {labels.min()} to {labels.max()}; the model has {classes} classes, "
-            f"numbered 0 to {classes - 1}"
-        )
-
-
-def _task(data: Data, request: Marking, committed: Committed) -> Task:
-    """Return what the model is for, without the pictures that are held out for judging."""
-    keep = np.ones(len(data.inputs), dtype=bool)
-    keep[committed.samples["rows"]] = False
-    inputs, labels = data.inputs[keep], None if data.labels is None else data.labels[keep]
-    if request.val is not None:
-        held = load_data(request.val)
-        return Task(inputs, labels, held.inputs, held.labels)
-    back = max(1, round(_HELD_BACK * len(inputs)))
-    cut = (None, None) if labels is None else (labels[:-back], labels[-back:])
-    return Task(inputs[:-back], cut[0], inputs[-back:], cut[1])
 
 
 def _committed(vault: Vault, committed: Committed) -> Marked:
@@ -210,11 +186,11 @@ def _committed(vault: Vault, committed: Committed) -> Marked:
     )
 
 
-def _borne(vault: Vault, drawn: DrawnChannel) -> Reference | None:
+def _borne(vault: Vault, committed: Committed, beacon: str) -> Reference | None:
     """Return the registered artifact that bears this claim already, if there is one."""
-    channel = drawn.channel
+    wanted = (committed.channel.commitment, beacon)
     for reference in registered_references(vault):
-        if any((one.commitment, one.beacon) == (channel.commitment, channel.beacon) for one in reference.channels):
+        if any((one.commitment, one.beacon) == wanted for one in reference.channels):
             return reference
     return None
 

@@ -16,7 +16,7 @@ import numpy as np
 from onnxfp.artifact import Artifact, Patch, carriers, open_artifact, write_patched
 from onnxfp.domain import ModelProfile
 from onnxfp.embed.compare import difference
-from onnxfp.embed.fine_tune import Task, Tuned, Tuning, fine_tune
+from onnxfp.embed.fine_tune import Task, Tuned, Tuning, fine_tune, rehearse
 from onnxfp.errors import CapacityError, UsageError, VaultError
 from onnxfp.keys.keystream import Keystream
 from onnxfp.suspect.session import Session, open_session
@@ -63,15 +63,15 @@ class Bench:
     drawn: DrawnChannel
     progress: Progress
 
-    def teach(self, task: Task, lesson: Lesson) -> Shown:
+    def teach(self, module: TorchGraph, task: Task, lesson: Lesson) -> Shown:
         """Train, compare, ask and record; return what the marked artifact shows.
 
         Raises:
-            UsageError: torch is missing, or the graph or the data cannot be trained with.
+            UsageError: the data cannot be trained with.
             FidelityError: no point of the training was good enough, or the mark did not take.
         """
         plan = self.drawn.scheme.plan(self.drawn.claim(OWNER))
-        module, checkpoint = self._module(task), self._checkpoint()
+        checkpoint = self._checkpoint()
         tuning = lesson.fitted(len(task.inputs))
         tuned = fine_tune(module, plan, task, tuning, checkpoint=checkpoint, progress=self.progress)
         with self._written(tuned) as path, open_artifact(path) as artifact, open_session(path) as session:
@@ -82,16 +82,6 @@ class Bench:
             self._record(artifact, lesson.at)
         checkpoint.unlink(missing_ok=True)
         return shown
-
-    def _module(self, task: Task) -> TorchGraph:
-        """Return the graph as something that can be trained, after it has answered as onnxruntime does."""
-        try:
-            from onnxfp.embed.torch_graph import torch_graph
-        except ImportError as problem:
-            raise UsageError("marking by training needs torch; install `onnxfp[embed]`") from problem
-        module = torch_graph(graph_of(self.artifact))
-        difference(module, task.inputs[:_FIRST], self.session.outputs(task.inputs[:_FIRST]))
-        return module
 
     def _checkpoint(self) -> Path:
         """Return where the training is kept while it lasts."""
@@ -120,6 +110,22 @@ class Bench:
         registration = Registration(artifact.path, "spread", {}, at)
         copies = _copies(registration, profile, self.vault.reference_key(digest))
         record(self.vault, registration, artifact, profile, [*copies, self.drawn], self.drawn.channel.of)
+
+
+def interpreted(artifact: Artifact, session: Session, task: Task, tuning: Tuning) -> TorchGraph:
+    """Return a graph as something that can be trained on a task, after it has answered as onnxruntime does.
+
+    Raises:
+        UsageError: torch or the device is missing, or the graph or the data cannot be trained with.
+    """
+    try:
+        from onnxfp.embed.torch_graph import torch_graph
+    except ImportError as problem:
+        raise UsageError("marking by training needs torch; install `onnxfp[embed]`") from problem
+    module = torch_graph(graph_of(artifact))
+    difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))
+    rehearse(module, task, tuning)
+    return module
 
 
 def _copies(registration: Registration, profile: ModelProfile, key: Keystream) -> list[DrawnChannel]:
