@@ -55,7 +55,8 @@ def profile_of(vault: Vault, model: Path = MODEL) -> ModelProfile:
 
 def committed(vault: Vault, at: str = AT, inputs: np.ndarray | None = None, **options: object) -> Committed:
     """Commit to a claim about the shipped digits."""
-    intent = Intent(str(options.pop("scheme", "zhang")), {**OPTIONS, **options}, at)
+    scheme = str(options.pop("scheme", "zhang"))
+    intent = Intent(scheme, {**(OPTIONS if scheme == "zhang" else {}), **options}, at)
     data = {"inputs": digits() if inputs is None else inputs}
     return commit(vault, profile_of(vault), intent, data, ASK)
 
