@@ -37,12 +37,13 @@ def mark(stage: Stage, model: Path, *options: object, output: str = "new", statu
     return told(stage, "mark", model, *said_in(stage.folder, options), "-o", stage.copy(output), status=status)
 
 
-def rows(stage: Stage, kind: str) -> list[dict]:
-    """What every row of one kind says, read behind the program's back."""
+def rows(stage: Stage, kind: str, subject: str | None = None) -> list[dict]:
+    """What every row of one kind says, of one subject or of all, read behind the program's back."""
     with sqlite3.connect(stage.vault / "ledger.db") as connection:
-        found = connection.execute("SELECT payload FROM entries WHERE kind = ? ORDER BY seq", (kind,)).fetchall()
+        query = "SELECT payload, subject FROM entries WHERE kind = ? ORDER BY seq"
+        found = connection.execute(query, (kind,)).fetchall()
     connection.close()
-    return [json.loads(payload) for (payload,) in found]
+    return [json.loads(payload) for payload, whose in found if subject in (None, whose)]
 
 
 def lineage(stage: Stage) -> list[tuple[str, str]]:

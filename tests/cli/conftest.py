@@ -1,0 +1,5 @@
+"""What tests of the command line share."""
+
+from tests.suspect.servers import mlserver
+
+__all__ = ["mlserver"]
