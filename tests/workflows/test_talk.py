@@ -193,7 +193,7 @@ def test_scores_first_and_the_same_label_again_are_kept():
 
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0)])
 def test_a_refusal_one_time_of_two_is_forgotten_with_its_own_reason(first, second):
-    replies = (labels(3, 4), Unanswered("busy"))
+    replies = (labels(0, 4), Unanswered("busy"))
     one = confirmed(replies[first], replies[second])
     assert one.unread() == ("2 of 2 triggers without an answer", "busy")
 
