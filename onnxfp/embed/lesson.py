@@ -76,8 +76,8 @@ def lesson(module: Module, constraints: Sequence[Constraint], task: Task, tuning
     """
     triggers = Triggers(tuple(c for c in constraints if isinstance(c, OutputTarget)))
     _check_data(triggers, task)
-    _check_gradient(module, task, tuning.device)
     outputs = _outputs(module, task.inputs, tuning.device)
+    _check_gradient(module, task, tuning.device)
     logits = not _are_probabilities(outputs)
     _check_labels(outputs.shape[1], {"trigger": triggers.labels, "task": task.labels, "validation": task.val_labels})
     judged = _outputs(module, task.val_inputs, tuning.device).argmax(dim=1).numpy()
