@@ -33,6 +33,11 @@ def verified(stage: Stage, *arguments: object, status: int = 0) -> dict:
     return told(stage, "verify", *arguments, status=status)
 
 
+def told_alike(replayed: dict, verdict: dict) -> bool:
+    """Whether a verdict that was made again is the first one, but for saying that it was made again."""
+    return {**replayed, "replayed_from": None} == {**verdict, "replayed_from": None}
+
+
 def mark(stage: Stage, model: Path, *options: object, output: str = "new", status: int = 0) -> dict:
     return told(stage, "mark", model, *said_in(stage.folder, options), "-o", stage.copy(output), status=status)
 
@@ -316,7 +321,7 @@ def test_a_transcript_makes_the_same_verdict_again(marked, suspect, more, status
     verdict = verified(marked, marked.copy(suspect), *more, "--transcript", transcript, status=status)
     looks = len(rows(marked, "look"))
     marked.copy(suspect).unlink()
-    assert verified(marked, "--replay", transcript, status=status) == verdict
+    assert told_alike(verified(marked, "--replay", transcript, status=status), verdict)
     assert len(rows(marked, "look")) == looks
 
 
@@ -327,7 +332,7 @@ def test_a_transcript_that_was_changed_says_something_else_or_nothing(marked):
     for answer in document["answers"]:
         answer["values"] = [row[1:] + row[:1] for row in answer["values"]]
     transcript.write_text(json.dumps(document))
-    assert verified(marked, "--replay", transcript, status=None)["decision"] != "supported"
+    assert marked.run("verify", "--replay", transcript, status=None).status in (2, 3, 4)
     for damage in (
         {"version": 9},
         {"claims": ["zhang:" + "0" * 64]},

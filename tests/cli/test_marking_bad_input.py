@@ -92,7 +92,7 @@ DATA = {
     "no inputs": ({"inputs": examples()[:0]}, "has no inputs"),
     "one number": ({"inputs": np.float32(1)}, "has no inputs"),
     "no array called inputs": ({"pixels": examples()}, "expected an .npz with `inputs`"),
-    "a pickle": ({"inputs": np.array([{"code": "that would run"}] * 200, dtype=object)}, "pickle"),
+    "a pickle": ({"inputs": np.array([{"code": "that would run"}] * 200, dtype=object)}, "expected an .npz"),
 }
 
 
