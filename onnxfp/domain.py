@@ -174,6 +174,8 @@ class QueryProbe:
     """(samples, ...), in the order in which they are to be sent."""
     each: int = 1
     """Consecutive inputs that belong to one position."""
+    classes: int = 0
+    """Classes that an answer can be; more columns than these are one class more. 0: not known."""
 
 
 Probe = WeightProbe | QueryProbe
@@ -349,6 +351,8 @@ class Verdict:
     """What ran the suspect; empty when nothing did."""
     ordinary: int = 0
     """Ordinary inputs sent among the queries, to hide them."""
+    replayed_from: str = ""
+    """When the look was, whose transcript this verdict was made of again; empty for a look of now."""
 
     @property
     def queries(self) -> int:

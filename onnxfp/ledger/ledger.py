@@ -219,6 +219,11 @@ class Ledger:
             rows = (row for where in places for row in journal.rows(Kind.SPENT, reference=claim, subject=where))
             return frozenset(position for row in rows for position in json.loads(row.payload)["positions"])
 
+    def count_looks(self, suspect_digest: str) -> int:
+        """Return how often a suspect was looked at."""
+        with self._reading() as journal:
+            return sum(1 for _ in journal.rows(Kind.LOOK, reference="", subject=suspect_digest))
+
     def head(self) -> str:
         """Return what identifies the ledger up to now: number and mac of its last row."""
         with self._reading() as journal:

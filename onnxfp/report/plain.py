@@ -34,6 +34,7 @@ def verdict_to_plain(verdict: Verdict) -> dict[str, Any]:
         "queries": verdict.queries,
         "ordinary_queries": verdict.ordinary,
         "provider": verdict.provider or None,
+        "replayed_from": verdict.replayed_from or None,
         "onnxfp_version": __version__,
     }
 

@@ -40,6 +40,8 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     if verdict.evidence:
         yield f"    null: {verdict.null}"
     yield from _contributions(verdict)
+    if verdict.replayed_from:
+        yield f"    made again from the transcript of a look at {verdict.replayed_from}"
     yield from (f"    unread: {reason}" for reason in verdict.unread)
     yield from (f"    undone: {done}" for done in verdict.transforms)
 

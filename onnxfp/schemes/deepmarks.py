@@ -155,6 +155,10 @@ class DeepMarks(Scheme[DeepMarksKey]):
         key = public.key
         return (WeightProbe(key.segments, key.projection, float("inf"), key.strength, blind=True),)
 
+    def knower(self, claim: Claim[DeepMarksKey]) -> tuple[Answered, ...]:
+        """The values that the plan asks for."""
+        return tuple(Answered(target.values) for target in self.plan(claim))
+
     def read(self, public: PublicClaim[DeepMarksKey], responses: Sequence[Response]) -> Reading:
         """Gaussian log-likelihoods over a grid of coalition sizes and shares of the mark in what was read."""
         return coalition_reading(public.codebook, responses[0])

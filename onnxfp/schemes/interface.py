@@ -129,5 +129,9 @@ class Scheme(ABC, Generic[Key]):
         """Return how to look at a suspect."""
 
     @abstractmethod
+    def knower(self, claim: Claim[Key]) -> tuple[Response, ...]:
+        """Return what a suspect answers to the probes that knows every symbol; what was asked might have shown it."""
+
+    @abstractmethod
     def read(self, public: PublicClaim[Key], responses: Sequence[Response]) -> Reading:
         """Turn the answers, in the order of the probes, into log-scores; unanswered ones support all symbols alike."""

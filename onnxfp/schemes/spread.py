@@ -18,6 +18,7 @@ from onnxfp.codes.coalition import antipodal, coalition_reading
 from onnxfp.codes.interface import Code
 from onnxfp.domain import (
     Access,
+    Answered,
     Claim,
     ModelProfile,
     PublicClaim,
@@ -156,6 +157,10 @@ class Spread(Scheme[SpreadKey]):
         """One probe: all chips."""
         key = public.key
         return (WeightProbe(key.segments, key.chips, _CLIP, key.strength),)
+
+    def knower(self, claim: Claim[SpreadKey]) -> tuple[Answered, ...]:
+        """The values that the plan asks for."""
+        return tuple(Answered(target.values) for target in self.plan(claim))
 
     def read(self, public: PublicClaim[SpreadKey], responses: Sequence[Response]) -> Reading:
         """Gaussian log-likelihoods over a grid of coalition sizes and shares of the mark in what was read."""

@@ -26,6 +26,7 @@ from onnxfp.codes.allowed import Allowed
 from onnxfp.codes.key_labels import Asked, label_reading
 from onnxfp.domain import (
     Access,
+    Answered,
     Claim,
     ModelProfile,
     OutputTarget,
@@ -146,7 +147,13 @@ class Zhang(Scheme[ZhangKey]):
 
     def probes(self, public: PublicClaim[ZhangKey]) -> tuple[QueryProbe, ...]:
         """One probe: every asked trigger, position by position."""
-        return (QueryProbe(public.key.asked, public.key.reference.each),)
+        reference = public.key.reference
+        return (QueryProbe(public.key.asked, reference.each, reference.answers.shape[1]),)
+
+    def knower(self, claim: Claim[ZhangKey]) -> tuple[Answered, ...]:
+        """The key label of every trigger."""
+        asked = claim.public.key.reference
+        return (Answered(np.repeat(asked.classes[claim.codeword], asked.each).astype(np.float64)),)
 
     def read(self, public: PublicClaim[ZhangKey], responses: Sequence[Response]) -> Reading:
         """Log-likelihoods over a grid of hit rates and, where scores are returned, of gains over the reference."""

@@ -144,6 +144,11 @@ class ZhangPaper(Scheme[ZhangPaperKey]):
         """One probe: the same few images under every candidate."""
         return (QueryProbe(_asked(public.key), CANDIDATES * public.key.each),)
 
+    def knower(self, claim: Claim[ZhangPaperKey]) -> tuple[Answered, ...]:
+        """The target label under the owner's pattern and another one under all controls."""
+        key, owners = claim.public.key, np.arange(CANDIDATES) == claim.codeword[0]
+        return (Answered(np.repeat(np.where(owners, key.label, key.label + 1.0), key.each)),)
+
     def read(self, public: PublicClaim[ZhangPaperKey], responses: Sequence[Response]) -> Reading:
         """Count, for each candidate, how many of the same images get the target label under it."""
         shape, key = (len(_GAINS), 1, CANDIDATES), public.key

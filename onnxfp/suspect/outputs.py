@@ -101,8 +101,15 @@ def _answers(integers: Sequence[_Columns], scores: Sequence[_Columns]) -> Floats
     if found:
         return _log_probabilities(next((one for one in found if _are_probabilities(one)), found[0]))
     if scores:
-        return _binary(_floats(scores[0].values))
+        only = _floats(scores[0].values)
+        return only[:, 0] if _are_labels(only) else _binary(only)
     return _labels(integers[0].values[:, 0])
+
+
+def _are_labels(scores: Floats) -> bool:
+    """Whether a column of floats holds classes: whole numbers, which scores of two classes are only by accident."""
+    heard = scores[~np.isnan(scores)]
+    return bool(heard.size and (heard >= 0).all() and (heard <= _LABEL).all() and (heard == np.floor(heard)).all())
 
 
 def _labels(values: npt.NDArray[Any]) -> Floats:

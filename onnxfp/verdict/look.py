@@ -34,6 +34,12 @@ class Look:
     """Ordinary inputs that were sent among them."""
     fixed: bool = False
     """Whether the number of queries was fixed beforehand."""
+    asks: bool = False
+    """Whether it asks for outputs."""
+    unfit: bool = False
+    """The suspect takes other inputs than the claim has."""
+    decisive: bool = True
+    """Whether a suspect that knows every symbol would have been found by what was read of this one."""
     failed: bool = False
     """The suspect was asked what it should have been able to answer, and was not able."""
 
@@ -75,7 +81,7 @@ def decided(looks: Sequence[Look], *, supported: bool) -> tuple[Decision, str]:
     failed = [look for look in looks if look.failed]
     if failed:
         return Decision.INCONCLUSIVE, "; ".join(unread(failed)) or "the suspect did not answer"
-    coverage = max((look.reading.coverage for look in looks), default=0.0)
+    coverage = max((look.reading.coverage for look in looks if look.decisive), default=0.0)
     if coverage >= _ENOUGH:
         return Decision.NOT_SUPPORTED, ""
     nothing = (

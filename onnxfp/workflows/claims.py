@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,16 +37,28 @@ class OwnersClaim:
     @property
     def name(self) -> str:
         """What people call it: scheme and first digits."""
-        return f"{self.channel.scheme} {self.identifier[:12]}"
+        after = f" {self._beacon}" if self._beacon else ""
+        return f"{self.channel.scheme} {self.identifier[:12]}{after}"
+
+    @property
+    def triggers(self) -> str:
+        """What the ledger calls its triggers: they are the same whatever the beacon."""
+        return f"{self.channel.scheme}:{self.identifier}"
 
     @property
     def key(self) -> str:
-        """What the ledger and transcripts call it."""
-        return f"{self.channel.scheme}:{self.identifier}"
+        """What transcripts call it: no other claim of any reference is called so."""
+        return f"{self.triggers}:{self._beacon}" if self._beacon else self.triggers
+
+    @property
+    def _beacon(self) -> str:
+        beacon = self.channel.beacon
+        return hashlib.sha256(beacon.encode()).hexdigest()[:8] if beacon else ""
 
     def is_called(self, name: str) -> bool:
         """Return whether a person may have meant it: by its scheme, or by first digits."""
-        return name in ("", self.channel.scheme) or self.identifier.startswith(name) or self.name.startswith(name)
+        by_digits = name != "" and (self.identifier.startswith(name) or (" " in name and self.name.startswith(name)))
+        return name in ("", self.channel.scheme) or by_digits
 
 
 def chosen_claims(references: Sequence[Reference], access: frozenset[Access], name: str) -> tuple[OwnersClaim, ...]:

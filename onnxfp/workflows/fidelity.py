@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxfp.errors import FidelityError, UsageError
 from onnxfp.suspect.session import Limits, Session, open_session
+from onnxfp.workflows.arrays import read_npz
 
 # The owner's own models, of any size, on data of the owner's choice.
 _PATIENT = Limits(start_s=1800, answer_s=1800)
-
-# What numpy and zipfile raise at damaged files.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    SyntaxError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-)
 
 
 @dataclass(frozen=True)
@@ -49,24 +31,15 @@ def load_data(path: Path) -> Data:
     Raises:
         UsageError: the file is missing, damaged, or has other arrays.
     """
-    try:
-        inputs, labels = _arrays(path)
-    except UNREADABLE as problem:
-        what = str(problem).partition("\n")[0][:200] or type(problem).__name__
-        raise UsageError(f"{path}: expected an .npz with `inputs` (and `labels`): {what}") from problem
+    arrays = read_npz(path, "`inputs` (and `labels`)")
+    if "inputs" not in arrays:
+        raise UsageError(f"{path}: expected an .npz with `inputs` (and `labels`): inputs is not a file in the archive")
+    inputs, labels = arrays["inputs"], arrays.get("labels")
     if not inputs.ndim or not len(inputs):
         raise UsageError(f"{path} has no inputs; give at least one sample")
     if labels is not None and labels.shape != (len(inputs),):
         raise UsageError(f"{path} has {len(inputs)} inputs but labels of shape {labels.shape}; give one label each")
     return Data(inputs, labels)
-
-
-def _arrays(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    with path.open("rb") as file:
-        arrays = np.load(file, allow_pickle=False)
-        if not isinstance(arrays, Mapping):
-            raise ValueError("it is a single array")
-        return arrays["inputs"], arrays.get("labels")
 
 
 def quality(session: Session, data: Data, answers: npt.NDArray[np.int64]) -> float:

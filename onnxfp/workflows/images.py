@@ -65,7 +65,7 @@ def _pixels(file: Path, width: int, height: int, mode: str) -> Floats:
     except ImportError as problem:
         raise UsageError("reading pictures needs Pillow; install `onnxfp[embed]`") from problem
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=("PNG", "JPEG", "BMP", "WEBP")) as picture:
             if picture.width * picture.height > _LARGEST:
                 raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
             values = np.asarray(picture.convert("RGBA").convert(mode).resize((width, height)), dtype=np.float64) / 255.0

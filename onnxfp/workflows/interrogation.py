@@ -8,13 +8,13 @@ key and on what was spent, never on a codeword.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxfp.domain import Answered, Codebook, QueryProbe, Response, Unanswered, WeightProbe
+from onnxfp.domain import Answered, QueryProbe, Response, Unanswered, WeightProbe
 from onnxfp.keys.keystream import Keystream
 from onnxfp.suspect.interface import Suspect
 from onnxfp.verdict.look import Look
@@ -23,6 +23,7 @@ from onnxfp.workflows.talk import Talk
 
 Inputs = npt.NDArray[Any]
 
+_MOST_BYTES = 1 << 28  # sent at a time, ordinary inputs included
 _PATIENCE = 3  # positions in a row without any answer before a suspect counts as gone
 _ENOUGH = 0.5  # of what was sent must have been answered, or the suspect did not do what it should
 _NOT_ASKED = Unanswered("not asked: the limit allows no whole position, or what was collected answers none")
@@ -59,27 +60,33 @@ def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: 
     public, word = drawn.public, drawn.words([OWNER])
     probes = drawn.scheme.probes(public)
     responses: list[Response] = [_NOT_ASKED] * len(probes)
-    talks: list[Talk] = []
+    talks: list[Talk | None] = [None] * len(probes)
     for number, probe in enumerate(probes):
         match probe:
             case WeightProbe():
                 responses[number] = suspect.answer(probe)
             case QueryProbe():
-                talk = Talk(probe)
-                talks.append(talk)
+                talks[number] = talk = Talk(probe)
                 for _ in _positions(talk, suspect, conduct, drawn.secret.derive("camouflage")):
-                    responses[number] = talk.response(_coverage(talk, public.codebook, conduct.threshold))
+                    responses[number] = talk.response(talk.share)
                     if conduct.stop and _look(drawn, responses, claim, talks).log10_e(word) >= conduct.threshold:
                         break
             case _:
                 assert_never(probe)
-    return _look(drawn, responses, claim, talks, fixed=conduct.fixed)
+    fixed = conduct.fixed or public.codebook.positions == 1  # a single position is sent whole
+    look = _look(drawn, responses, claim, talks, fixed=fixed)
+    return replace(look, decisive=not any(talks) or _decisive(drawn, talks, conduct.threshold))
 
 
 def _look(
-    drawn: DrawnChannel, responses: Sequence[Response], claim: str, talks: Sequence[Talk], *, fixed: bool = False
+    drawn: DrawnChannel,
+    responses: Sequence[Response],
+    claim: str,
+    all_talks: Sequence[Talk | None],
+    *,
+    fixed: bool = False,
 ) -> Look:
-    public, channel = drawn.public, drawn.channel
+    public, channel, talks = drawn.public, drawn.channel, [talk for talk in all_talks if talk is not None]
     return Look(
         channel.scheme,
         public.codebook,
@@ -91,6 +98,8 @@ def _look(
         queries=sum(talk.sent for talk in talks),
         ordinary=sum(talk.ordinary for talk in talks),
         fixed=fixed,
+        asks=bool(talks),
+        unfit=any(talk.unfit for talk in talks),
         failed=any(talk.asked and talk.share < _ENOUGH and not talk.unfit for talk in talks),
     )
 
@@ -128,7 +137,8 @@ def _order(probe: QueryProbe, conduct: Conduct) -> list[int]:
 def _send(talk: Talk, rows: range, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> bool:
     """Send some triggers, hidden among ordinary inputs, and take in the answers; return whether there were any."""
     triggers = talk.probe.inputs[rows.start : rows.stop]
-    hiding = conduct.camouflage * len(triggers) if conduct.ordinary is not None else 0
+    room = max(0, _MOST_BYTES // max(1, triggers[:1].nbytes) - len(triggers))
+    hiding = min(room, conduct.camouflage * len(triggers)) if conduct.ordinary is not None else 0
     if not hiding or conduct.ordinary is None:
         return talk.take(rows, suspect.answer(QueryProbe(triggers)))
     drawn = keystream.derive("ordinary").words32(hiding).astype(np.int64) % len(conduct.ordinary)
@@ -149,17 +159,15 @@ def _only_triggers(response: Response, order: npt.NDArray[np.int64], triggers: i
     return Unanswered(f"{response.values.shape} numbers came back for {len(order)} inputs")
 
 
-def _coverage(talk: Talk, codebook: Codebook, threshold: float) -> float:
-    """Return the share of what would decide that was answered.
-
-    What was answered decides if enough of what was sent was answered, and if even a suspect that knows every symbol
-    could have shown it by then.
-    """
-    each = talk.probe.each
-    complete = [
-        position
-        for position in range(codebook.positions)
-        if all(map(talk.answered, range(each * position, each * (position + 1))))
-    ]
-    attainable = float(-np.log10(codebook.prior[complete].max(axis=1)).sum()) if complete else 0.0
-    return float(min(1.0, talk.share, attainable / threshold if threshold > 0 else 1.0))
+def _decisive(drawn: DrawnChannel, talks: Sequence[Talk | None], threshold: float) -> bool:
+    """Return whether a suspect that knows every symbol would have been found by the answers to what was answered."""
+    claim, known = drawn.claim(OWNER), []
+    for response, talk in zip(drawn.scheme.knower(claim), talks, strict=True):
+        if talk is not None and isinstance(response, Answered):
+            heard = np.asarray([talk.answered(row) for row in range(len(talk.rows))]).reshape(-1, talk.probe.each)
+            complete = np.repeat(heard.all(axis=1), talk.probe.each)
+            response = Answered(np.where(complete, response.values, np.nan))  # noqa: PLW2901
+        known.append(response)
+    reading = drawn.scheme.read(claim.public, known)
+    found = Look(drawn.channel.scheme, claim.public.codebook, drawn.words, independent=True, reading=reading)
+    return found.log10_e(claim.codeword[None]) >= threshold

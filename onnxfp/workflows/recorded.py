@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxfp.domain import Answered, Floats, Probe, QueryProbe, Response, Unanswered, WeightProbe
+from onnxfp.suspect.interface import Suspect
 
 Inputs = npt.NDArray[Any]
 _Said = TypeVar("_Said")
@@ -24,9 +25,9 @@ def input_digests(inputs: Inputs) -> list[str]:
     return [hashlib.sha256(form + np.ascontiguousarray(one).tobytes()).hexdigest()[:32] for one in inputs]
 
 
-def probe_digest(probe: WeightProbe) -> str:
+def probe_digest(probe: WeightProbe, reference: str) -> str:
     """Return what identifies a weight probe among those of a vault, without its secrets."""
-    facts = (probe.segments, probe.clip, probe.strength, probe.blind, probe.projection.positions)
+    facts = (reference, probe.segments, probe.clip, probe.strength, probe.blind, probe.projection.positions)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
@@ -44,15 +45,23 @@ class Recorded:
     provider: str = ""
     """What ran the model, where single inputs were answered."""
 
+    def beside(self, reference: str) -> Suspect:
+        """Return what it said beside the reference of a digest."""
+        return _Beside(self, reference)
+
     def knows(self, inputs: Inputs) -> bool:
         """Return whether all of some inputs were sent."""
         return all(digest in self.queries or digest in self._sent for digest in input_digests(inputs))
 
     def answer(self, probe: Probe) -> Response:
         """Answer what was answered."""
+        return self.answer_beside(probe, "")
+
+    def answer_beside(self, probe: Probe, reference: str) -> Response:
+        """Answer what was answered beside a reference."""
         match probe:
             case WeightProbe():
-                return self.weights.get(probe_digest(probe), Unanswered("its weights were not read"))
+                return self.weights.get(probe_digest(probe, reference), Unanswered("its weights were not read"))
             case QueryProbe():
                 digests = tuple(input_digests(probe.inputs))
                 return _first(self.requests[digests]) if digests in self.requests else self._one_by_one(digests)
@@ -71,6 +80,19 @@ class Recorded:
                 values[number] = -np.inf
                 values[number, : len(row)] = row
         return Answered(values[:, 0] if width == 1 else values, provider=self.provider)
+
+
+@final
+@dataclass(frozen=True)
+class _Beside:
+    """What was said beside one reference."""
+
+    recorded: Recorded
+    reference: str
+
+    def answer(self, probe: Probe) -> Response:
+        """Answer what was answered."""
+        return self.recorded.answer_beside(probe, self.reference)
 
 
 def _first(said: deque[_Said]) -> _Said:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from onnxfp.artifact import write_whole
-from onnxfp.errors import VaultError
+from onnxfp.errors import UsageError, VaultError
 from onnxfp.schemes.interface import Samples
+from onnxfp.workflows.arrays import read_npz
 from onnxfp.workflows.vault import Vault
 
 
@@ -45,9 +46,8 @@ def load_samples(vault: Vault, digest: str) -> Samples:
         return {}
     path = _path(vault, digest)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            samples = {name: arrays[name] for name in arrays.files}
-    except Exception as problem:  # numpy and zipfile raise a dozen kinds at damaged files
+        samples = read_npz(path, "a trigger corpus")
+    except UsageError as problem:
         raise VaultError(f"the trigger corpus {path} is missing or damaged; restore it from a backup") from problem
     if _digest(samples) != digest:
         raise VaultError(f"the trigger corpus {path} was changed since it was committed to; restore it from a backup")

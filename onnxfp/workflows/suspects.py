@@ -10,7 +10,7 @@ from typing import Any, Protocol, assert_never, final
 
 import numpy.typing as npt
 
-from onnxfp.artifact import Artifact, open_artifact, resolve, similarity
+from onnxfp.artifact import Artifact, NodeRecord, open_artifact, resolve, similarity
 from onnxfp.domain import Access, Probe, QueryProbe, Response, Unanswered, WeightProbe
 from onnxfp.errors import ArtifactError, UsageError, VaultError
 from onnxfp.suspect.interface import Suspect
@@ -23,6 +23,17 @@ from onnxfp.workflows.vault import Vault
 Inputs = npt.NDArray[Any]
 
 READ_AT_MOST = 4  # references whose weights are read; the others keep their share of the bet at e = 0
+
+# Graphs with one of these may answer differently every time.
+_RANDOM = {
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+    "Dropout",
+}
 
 ALL = frozenset(Access)
 SEALED = frozenset({Access.LABELS, Access.SCORES})
@@ -39,6 +50,11 @@ class Examined(Protocol):
     @property
     def access(self) -> frozenset[Access]:
         """What it can be asked for."""
+        ...
+
+    @property
+    def repeats(self) -> str | None:
+        """Under the same text it answers the same again; None for one that may not, so that every look is another."""
         ...
 
     @property
@@ -82,6 +98,13 @@ class ExaminedFile:
     def identity(self) -> str:
         """Its weight digest."""
         return cached_digest(self.artifact, self.vault.root / "digests.json")
+
+    @property
+    def repeats(self) -> str | None:
+        """Nothing to tell apart, unless its graph draws random numbers or another device is asked for."""
+        if any(map(_draws, self.artifact.graph.nodes)):
+            return None
+        return "" if self.device.name == "auto" else self.device.name
 
     def beside(self, references: Sequence[Reference]) -> Iterator[tuple[Reference, Suspect]]:
         """Yield it beside each reference; of those far down the list the weights are not read."""
@@ -154,11 +177,14 @@ class ExaminedSealed:
     place: str = ""
     access: frozenset[Access] = SEALED
     knows: Callable[[Inputs], bool] = lambda inputs: True
+    repeats: str | None = ""
+    recorded_beside: Callable[[str], Suspect] | None = None
+    """Where answers differ by reference: what answers beside the reference of a digest."""
 
     def beside(self, references: Sequence[Reference]) -> Iterator[tuple[Reference, Suspect]]:
         """Yield it beside each reference, the latest first."""
         for reference in reversed(references):
-            yield reference, self.suspect
+            yield reference, self.suspect if self.recorded_beside is None else self.recorded_beside(reference.digest)
 
     def can_be_asked(self, inputs: Inputs) -> bool:
         """Return whether it knows an answer."""
@@ -193,6 +219,11 @@ def open_beside_reference(
     except VaultError as problem:
         return Unanswered(str(problem))
     return OpenedWeights(suspect, original, tensors)
+
+
+def _draws(node: NodeRecord) -> bool:
+    """Return whether a node may draw random numbers; dropout does when it is told that it is training."""
+    return node.op_type in _RANDOM or (node.op_type == "Dropout" and len(node.inputs) > 2)
 
 
 def _passed_over(reference: Reference) -> Unanswered:

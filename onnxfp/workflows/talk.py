@@ -12,6 +12,7 @@ from onnxfp.domain import Answered, Floats, QueryProbe, Response, Unanswered
 
 _SHOWN = 5  # reasons that are listed
 _WIDEST = 1 << 16  # classes
+_CERTAIN = 1e-6  # a log-probability may exceed 0 by rounding
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Talk:
         if answers.values.ndim not in (1, 2) or len(answers.values) != len(rows) or 0 in answers.values.shape:
             self._note(f"{answers.values.shape} numbers came back for {len(rows)} inputs")
             return False
-        heard = [None if np.isnan(value).any() else np.atleast_1d(value) for value in answers.values]
+        heard = [self._heard(np.atleast_1d(value)) for value in answers.values]
         if self.scored is None and any(value is not None for value in heard):
             self.scored = answers.values.ndim == 2
         heard = [None if value is None else self._in_form(value) for value in heard]
@@ -63,16 +64,30 @@ class Talk:
             self.rows[row] = value
         return any(value is not None for value in heard)
 
+    def _heard(self, row: Floats) -> Floats | None:
+        """Return one answer if it is one: a class, or log-probabilities of classes."""
+        if np.isnan(row).any():
+            return None
+        is_label = len(row) == 1 and 0 <= row[0] < _WIDEST and row[0] == np.floor(row[0])
+        is_scores = len(row) > 1 and row.max() <= _CERTAIN and np.isfinite(row).any()
+        if not (is_label or is_scores):
+            self._note("an answer that is neither a class nor scores of classes")
+            return None
+        known = self.probe.classes
+        if not known or len(row) <= known:
+            return row
+        rest = np.logaddexp.reduce(row[known:])  # of classes that the claim knows nothing of
+        return np.append(row[:known], rest)
+
     def _in_form(self, value: Floats) -> Floats | None:
         """Return an answer as scores if the first one had them, else as a label."""
         if not self.scored:
             return np.asarray([_label(value)])
         if len(value) > 1:
             return value
-        if not (0 <= value[0] < _WIDEST and value[0] == int(value[0])):
-            return None
-        sure = np.full(max(2, int(value[0]) + 1), -np.inf)
-        sure[int(value[0])] = 0.0
+        label = min(int(value[0]), self.probe.classes or _WIDEST)
+        sure = np.full(max(2, label + 1), -np.inf)
+        sure[label] = 0.0
         return sure
 
     def confirm(self, rows: Sequence[int], again: Talk) -> None:

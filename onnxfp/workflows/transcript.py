@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from onnxfp.suspect.interface import Suspect
 from onnxfp.workflows.recorded import Recorded, input_digests, probe_digest
 
 VERSION = 1
-_LARGEST = 256 << 20  # bytes of a transcript that is read
+_LARGEST = 32 << 20  # bytes of a transcript that is read
 _MOST = 1 << 31  # claims, triggers or inputs that a transcript may speak of
 _FACTS = {"suspect": str, "at": str, "alpha": float, "besides": int, "settings": dict, "claims": list, "spent": dict}
 _SETTINGS = {"claim": str, "limit": int, "fixed": bool, "twice": bool, "camouflage": int}
@@ -27,19 +28,24 @@ _SETTINGS = {"claim": str, "limit": int, "fixed": bool, "twice": bool, "camoufla
 @final
 @dataclass
 class Transcript:
-    """What was asked and answered. It names no key label: whoever has the vault can weigh it, nobody else."""
+    """What was asked and answered.
+
+    Only who has the vault can weigh it; but a suspect that bears the mark answers the key labels themselves, so keep it
+    like the vault.
+    """
 
     facts: dict[str, Any] = field(default_factory=dict)
     """Who was examined, when, at which alpha, with which settings and claims, and what was spent before."""
     answers: list[dict[str, Any]] = field(default_factory=list)
 
-    def of(self, suspect: Suspect) -> Suspect:
-        """Return the suspect, with every answer taken down."""
-        return _Overheard(suspect, self)
+    def of(self, suspect: Suspect, reference: str = "") -> Suspect:
+        """Return the suspect beside a reference, with every answer taken down."""
+        return _Overheard(suspect, self, reference)
 
-    def write(self, path: Path, *, force: bool) -> None:
-        """Write it; the file appears whole or not at all."""
+    def write(self, path: Path, *, force: bool, key: bytes = b"") -> None:
+        """Write it, sealed by a key; the file appears whole or not at all."""
         document = {"version": VERSION, "onnxfp_version": __version__, **self.facts, "answers": self.answers}
+        document["seal"] = seal(document, key)
         write_whole(path, json.dumps(document, indent=1, allow_nan=False).encode(), force=force)
 
 
@@ -50,15 +56,22 @@ class _Overheard:
 
     suspect: Suspect
     transcript: Transcript
+    reference: str
 
     def answer(self, probe: Probe) -> Response:
         """Answer, and take it down."""
         response = self.suspect.answer(probe)
-        self.transcript.answers.append({**_asked(probe), **_answered(response)})
+        self.transcript.answers.append({**_asked(probe, self.reference), **_answered(response)})
         return response
 
 
-def read_transcript(path: Path) -> tuple[Mapping[str, Any], Recorded]:
+def seal(document: Mapping[str, Any], key: bytes) -> str:
+    """Return what only who has the key can put under a transcript."""
+    plain = json.dumps({name: value for name, value in document.items() if name != "seal"}, sort_keys=True)
+    return hmac.digest(key, plain.encode(), "sha256").hex()
+
+
+def read_transcript(path: Path, key: bytes = b"") -> tuple[Mapping[str, Any], Recorded]:
     """Return the facts of a transcript and a suspect that answers what it took down.
 
     Raises:
@@ -69,6 +82,8 @@ def read_transcript(path: Path) -> tuple[Mapping[str, Any], Recorded]:
             document = json.loads(file.read(_LARGEST))
         if document["version"] != VERSION:
             raise ValueError(f"version {document['version']!r:.20}")
+        if not hmac.compare_digest(str(document["seal"]).encode(), seal(document, key).encode()):
+            raise ValueError("it was changed, or is of another vault")
         recorded = Recorded()
         for item in document["answers"]:
             _take(recorded, item)
@@ -99,10 +114,10 @@ def _check(facts: Mapping[str, Any]) -> None:
         raise ValueError("what was spent are no positions")
 
 
-def _asked(probe: Probe) -> dict[str, Any]:
+def _asked(probe: Probe, reference: str) -> dict[str, Any]:
     match probe:
         case WeightProbe():
-            return {"weights": probe_digest(probe)}
+            return {"weights": probe_digest(probe, reference)}
         case QueryProbe():
             return {"inputs": input_digests(probe.inputs)}
     assert_never(probe)

@@ -20,6 +20,8 @@ from onnxfp.workflows.suspects import Device, Examined, ExaminedSealed, examined
 from onnxfp.workflows.transcript import Transcript
 from onnxfp.workflows.vault import Vault
 
+_ALIKE = 0.5  # of the marked weights could be read: the suspect has the form of the reference
+
 ANYWHERE = "anywhere"
 """Where triggers that were handed out count as seen."""
 
@@ -76,6 +78,10 @@ def verify_suspect(
     absent = len(unborne(vault, references))  # also when one claim is chosen: what was drawn in vain was drawn
     spent = {claim.key: _spent(vault, claim, suspect.place) for claim in claims}
     asked = ["verify", len(references), *filter(None, (asking.settings(), sum(map(len, spent.values()))))]
+    if suspect.repeats is None:  # the same question again is another chance for an innocent to be unlucky
+        asked.append(f"look {vault.ledger.count_looks(suspect.identity)}")
+    elif suspect.repeats:
+        asked.append(suspect.repeats)
     alpha = log_look(vault, suspect.identity, asking.alpha, asking.at, asked)
     terms = Terms(alpha, absent, stop=not asking.fixed)
     if transcript is not None:
@@ -110,11 +116,14 @@ def replay(vault: Vault, facts: Mapping[str, Any], recorded: Recorded, progress:
         raise UsageError(
             "the transcript has settings that this release does not know; use the one that wrote it"
         ) from problem
-    suspect = ExaminedSealed(facts["suspect"], recorded, access=frozenset(Access), knows=recorded.knows)
+    suspect = ExaminedSealed(
+        facts["suspect"], recorded, access=frozenset(Access), knows=recorded.knows, recorded_beside=recorded.beside
+    )
     chosen = tuple(claims[key] for key in facts["claims"])
     spent = {key: frozenset(positions) for key, positions in facts["spent"].items()}
     ears = Ears(progress, None, spent)
-    return weigh_claims(vault, suspect, chosen, asking, Terms(facts["alpha"], facts["besides"]), ears)
+    verdict = weigh_claims(vault, suspect, chosen, asking, Terms(facts["alpha"], facts["besides"]), ears)
+    return replace(verdict, replayed_from=facts["at"])
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ def weigh_claims(
     references = tuple({claim.reference.digest: claim.reference for claim in claims}.values())
     for reference, answerer in suspect.beside(references):
         ears.progress(f"holding it against reference {reference.short}")
-        heard = answerer if ears.transcript is None else ears.transcript.of(answerer)
+        heard = answerer if ears.transcript is None else ears.transcript.of(answerer, reference.digest)
         for claim in (claim for claim in claims if claim.reference.digest == reference.digest):
             conduct = Conduct(
                 threshold=threshold,
@@ -163,14 +172,21 @@ def weigh_claims(
             )
             look = interrogate(reference.draw(vault, claim.channel), heard, conduct, claim.name)
             looks[claim.key] = replace(look, committed_at=claim.channel.committed_at or reference.registered_at)
-    return verify([looks[claim.key] for claim in claims], terms.alpha, terms.besides)
+    return verify([_failing(looks[claim.key], claim, looks, claims) for claim in claims], terms.alpha, terms.besides)
+
+
+def _failing(look: Look, claim: OwnersClaim, looks: Mapping[str, Look], claims: Sequence[OwnersClaim]) -> Look:
+    """Return a look as a failure if the suspect has the weights of the reference and does not take its inputs."""
+    siblings = [looks[other.key] for other in claims if other.reference is claim.reference and other is not claim]
+    alike = any(sibling.reading.coverage >= _ALIKE and not sibling.asks for sibling in siblings)
+    return replace(look, failed=True) if look.asks and look.unfit and alike else look
 
 
 def _spent(vault: Vault, claim: OwnersClaim, place: str) -> frozenset[int]:
-    return vault.ledger.spent(claim.key, place, ANYWHERE) if place else frozenset()
+    return vault.ledger.spent(claim.triggers, place, ANYWHERE) if place else frozenset()
 
 
 def _spender(vault: Vault, claim: OwnersClaim, place: str, at: str) -> Callable[[Sequence[int]], None]:
     if not place:
         return lambda positions: None
-    return lambda positions: vault.ledger.spend(claim.key, place, positions, at)
+    return lambda positions: vault.ledger.spend(claim.triggers, place, positions, at)

@@ -16,11 +16,12 @@ import numpy.typing as npt
 from onnxfp.artifact import check_target, write_whole
 from onnxfp.domain import QueryProbe, Verdict
 from onnxfp.errors import UsageError
+from onnxfp.keys.keystream import Keystream
 from onnxfp.suspect.endpoint import EndpointOptions, open_endpoint
 from onnxfp.suspect.outputs import Unreadable, class_answers
 from onnxfp.suspect.transform import Transform
+from onnxfp.workflows.arrays import read_npz
 from onnxfp.workflows.claims import OwnersClaim, chosen_claims
-from onnxfp.workflows.fidelity import UNREADABLE
 from onnxfp.workflows.judge import Progress, registered_references
 from onnxfp.workflows.recorded import Recorded, input_digests
 from onnxfp.workflows.suspects import SEALED, Device, Examined, ExaminedSealed, examined_file
@@ -81,12 +82,13 @@ def verify_request(
             f"expected one of a suspect (a file or a URL), --replay, --queries and --responses, found "
             f"{' and '.join(named) or 'none'}"
         )
+    _refuse_ignored(request)
     if request.queries is not None:
         count = export_queries(vault, request.queries, request)
         say(f"{count} triggers written to {request.queries}: they are spent, whoever sees them can filter them.")
         return None
     if request.replay is not None:
-        facts, recorded = read_transcript(request.replay)
+        facts, recorded = read_transcript(request.replay, _seal_key(vault))
         return replay(vault, facts, recorded, progress)
     transcript = None if request.transcript is None else Transcript()
     if request.transcript is not None:
@@ -95,8 +97,26 @@ def verify_request(
     with _examined(vault, request) as suspect:
         verdict = verify_suspect(vault, suspect, request.asking(), progress, transcript)
     if transcript is not None and request.transcript is not None:
-        transcript.write(request.transcript, force=request.force)
+        transcript.write(request.transcript, force=request.force, key=_seal_key(vault))
     return verdict
+
+
+def _seal_key(vault: Vault) -> bytes:
+    return Keystream(vault.owner.secret).derive("transcript").secret
+
+
+def _refuse_ignored(request: VerifyRequest) -> None:
+    """Refuse what would be ignored: whoever says it means something by it."""
+    remote = str(request.suspect).startswith(_PREFIXES)
+    ignored = {
+        "--transcript": request.transcript is not None and (request.replay or request.queries) is not None,
+        "--transform": request.transform and not remote,
+        "--input": request.input_name and not remote,
+        "--require-device": request.require_device and (remote or request.suspect is None),
+    }
+    for name, is_ignored in ignored.items():
+        if is_ignored:
+            raise UsageError(f"{name} says nothing about this kind of suspect; leave it out")
 
 
 @contextmanager
@@ -115,7 +135,7 @@ def _examined(vault: Vault, request: VerifyRequest) -> Iterator[Examined]:
             ca_file=request.ca_file,
         )
         with open_endpoint(str(request.suspect), options) as endpoint:
-            yield ExaminedSealed(endpoint.identity, endpoint, place=endpoint.identity)
+            yield ExaminedSealed(endpoint.identity, endpoint, place=endpoint.identity, repeats=None)
     else:
         device = Device(request.device, request.require_device)
         with examined_file(vault, Path(str(request.suspect)), device, allow_links=request.allow_links) as file:
@@ -134,7 +154,7 @@ def export_queries(vault: Vault, path: Path, request: VerifyRequest) -> int:
     claims = chosen_claims(registered_references(vault), SEALED, request.claim)
     inputs, positions = _triggers(vault, claims)
     for claim, count in zip(claims, positions, strict=True):
-        vault.ledger.spend(claim.key, ANYWHERE, range(count), request.at)
+        vault.ledger.spend(claim.triggers, ANYWHERE, range(count), request.at)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, inputs=inputs, ids=np.asarray(input_digests(inputs)))
     write_whole(path, buffer.getvalue(), force=request.force)
@@ -162,13 +182,7 @@ def _responses(vault: Vault, path: Path, claim: str) -> ExaminedSealed:
     Raises:
         UsageError: they cannot be read, or are not as many.
     """
-    try:
-        content = path.read_bytes()
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            outputs = {name: arrays[name] for name in arrays.files}
-    except UNREADABLE as problem:
-        what = str(problem).partition("\n")[0][:200] or type(problem).__name__
-        raise UsageError(f"{path}: expected an .npz with the model's outputs: {what}") from problem
+    outputs = read_npz(path, "the model's outputs")
     triggers, _ = _triggers(vault, chosen_claims(registered_references(vault), SEALED, claim))
     ids = [str(one) for one in outputs.pop("ids", np.asarray(input_digests(triggers))).reshape(-1)]
     try:
@@ -178,5 +192,5 @@ def _responses(vault: Vault, path: Path, claim: str) -> ExaminedSealed:
     recorded = Recorded(provider="somebody else's runtime")
     for digest, row in zip(ids, values, strict=True):
         recorded.queries[digest].append(np.atleast_1d(row))
-    identity = f"responses:{hashlib.sha256(content).hexdigest()}"
-    return ExaminedSealed(identity, recorded, knows=recorded.knows)
+    told = hashlib.sha256(b"".join(digest.encode() + row.tobytes() for digest, row in zip(ids, values, strict=True)))
+    return ExaminedSealed("responses", recorded, knows=recorded.knows, repeats=told.hexdigest())

@@ -166,7 +166,9 @@ def test_who_refuses_after_three_is_asked_three_more_and_has_failed_nothing(draw
     assert len(suspect.requests) == 6
     assert look.reading.unread == ("3 of 6 triggers without an answer", "enough (3 times)")
     assert not look.failed
-    assert look.reading.coverage == pytest.approx(3 * np.log10(9) / 6, rel=1e-3)
+    assert look.reading.coverage == 0.5
+    assert not look.decisive
+    assert decision(look) is Decision.INCONCLUSIVE
 
 
 def test_refusals_count_as_misses_in_a_fixed_number_of_queries(drawn):
@@ -274,12 +276,16 @@ def test_a_limit_that_allows_no_position_is_inconclusive_and_says_so():
     assert "the limit allows no whole position" in verdict.reason
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(3, Decision.INCONCLUSIVE), (4, Decision.NOT_SUPPORTED)])
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(3, Decision.INCONCLUSIVE), (6, Decision.INCONCLUSIVE), (7, Decision.NOT_SUPPORTED)]
+)
 def test_too_few_queries_to_decide_are_inconclusive(limit, expected, drawn):
-    """Nine symbols a position: three hits could show log10 e = 2.9, less than half of what is needed."""
+    """Nine symbols a position: even a suspect that knows all of them needs seven."""
     look = ask(drawn, good(own_labels(drawn)), replace(SIX, limit=limit))
-    assert look.reading.coverage == pytest.approx(limit * np.log10(9) / 6, rel=1e-3)
+    assert look.decisive is (expected is Decision.NOT_SUPPORTED)
     assert decision(look) is expected
+    known = ask(drawn, good(key_labels(drawn)), replace(SIX, limit=limit))
+    assert decision(known) is (Decision.SUPPORTED if look.decisive else Decision.INCONCLUSIVE)
     assert not look.failed
 
 
@@ -287,7 +293,7 @@ def test_a_position_counts_as_read_only_when_all_its_triggers_are_answered():
     drawn = quiz(24, each=2)
     own = table(own_labels(drawn))
     look = ask(drawn, Answering(lambda at, numbers: Answered(np.where(numbers % 2, np.nan, own(numbers)))))
-    assert look.reading.coverage == 0
+    assert not look.decisive
     assert decision(look) is Decision.INCONCLUSIVE
 
 

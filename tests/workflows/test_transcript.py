@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from onnxfp.errors import UsageError
 from onnxfp.workflows.commit import drawn_for
 from onnxfp.workflows.recorded import Recorded, input_digests
 from onnxfp.workflows.suspects import Device, ExaminedSealed, examined_file
-from onnxfp.workflows.transcript import Transcript, read_transcript
+from onnxfp.workflows.transcript import Transcript, read_transcript, seal
 from onnxfp.workflows.verify import Asking, replay, verify_suspect
 from tests.frozen import dump
 from tests.workflows.vaults import (
@@ -61,7 +62,9 @@ def looked(vault, path, suspect, *, place="", **more) -> Verdict:
 
 def replayed(vault, path) -> Verdict:
     facts, recorded = read_transcript(path)
-    return replay(vault, facts, recorded, quiet)
+    verdict = replay(vault, facts, recorded, quiet)
+    assert verdict.replayed_from == facts["at"]
+    return replace(verdict, replayed_from="")
 
 
 SETTINGS = {
@@ -141,14 +144,14 @@ def test_a_transcript_of_another_vault_is_refused(vault, tmp_path):
 
 
 def test_no_transcript_depends_on_the_key_labels(tmp_path):
-    """Two vaults that differ in nothing but the beacon, hence in all key labels: byte for byte the same file."""
+    """Two vaults that differ in nothing but the beacon, hence in all key labels: the same answers are taken down."""
     written, words = [], []
     for beacon in ("one", "other"):
         with fixed_vault(tmp_path / beacon) as vault:
             words.append(claimed(vault, beacon).claim("owner").codeword)
             path = tmp_path / f"{beacon}.json"
             looked(vault, path, Model())
-            written.append(path.read_bytes())
+            written.append(json.loads(path.read_text())["answers"])
     assert (words[0] != words[1]).any()
     assert written[0] == written[1]
 
@@ -160,7 +163,16 @@ def test_an_answer_that_was_changed_changes_the_verdict(vault, tmp_path):
     for item in document["answers"]:
         item["values"] = [(item["values"][0] + 1) % 10]
     path.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="it was changed, or is of another vault"):
+        read_transcript(path)
+    path.write_text(dumps(document))  # by somebody who has the key
     assert replayed(vault, path).decision is not Decision.SUPPORTED
+
+
+def test_a_transcript_of_another_vault_is_refused(tmp_path):
+    Transcript({}).write(tmp_path / "t.json", force=False, key=b"mine")
+    with pytest.raises(UsageError, match="it was changed, or is of another vault"):
+        read_transcript(tmp_path / "t.json", b"another")
 
 
 def test_a_transcript_is_written_whole_or_not_at_all(vault, tmp_path):
@@ -190,6 +202,11 @@ JSON = st.recursive(
 NAMES = ("version", "answers", "suspect", "at", "alpha", "besides", "settings", "claims", "spent")
 PARTS = ("inputs", "weights", "values", "coverage", "unread", "transforms", "provider", "unanswered", "unfit")
 SETTING_NAMES = ("claim", "limit", "fixed", "twice", "camouflage", "alpha", "at", "other")
+
+
+def dumps(document: dict[str, object]) -> str:
+    """A transcript with a seal that fits."""
+    return json.dumps({**document, "seal": seal(document, b"")})
 
 
 def fine() -> dict[str, object]:
@@ -248,7 +265,7 @@ def test_arbitrary_bytes_are_no_transcript(tmp_path, content):
 @CAREFUL
 def test_whatever_a_transcript_says_it_is_refused_in_one_line_or_weighed(vault, tmp_path, document):
     path = tmp_path / "t.json"
-    path.write_text(json.dumps(document))
+    path.write_text(dumps(document))
     found = refused_or_read(path)
     if isinstance(found, str):
         assert one_line(found)
@@ -268,23 +285,23 @@ BROKEN = {
     "not text": b"\xff\xfe\x00",
     "a list": b"[]",
     "deep": b"[" * 100_000,
-    "deep values": json.dumps(fine()).encode().replace(b"[3.0]", b"[" * 500 + b"3" + b"]" * 500),
-    "ragged values": json.dumps(fine()).encode().replace(b"[3.0]", b"[[1.0], [1.0, 2.0]]"),
-    "a number beyond floats": json.dumps(fine()).encode().replace(b"3.0", b"1" + b"0" * 400),
-    "a number beyond integers": json.dumps(fine()).encode().replace(b"3.0", b"1" * 5000),
-    "another version": json.dumps({**fine(), "version": 2}).encode(),
-    "alpha of one": json.dumps({**fine(), "alpha": 1.0}).encode(),
-    "alpha of none": json.dumps({**fine(), "alpha": 0.0}).encode(),
-    "alpha that is no number": json.dumps({**fine(), "alpha": float("nan")}).encode(),
-    "fewer claims than none": json.dumps({**fine(), "besides": -1}).encode(),
-    "claims beyond counting": json.dumps({**fine(), "besides": 10**400}).encode(),
-    "claims that are lists": json.dumps({**fine(), "claims": [["zhang"]]}).encode(),
-    "a limit below none": json.dumps({**fine(), "settings": {"limit": -1}}).encode(),
-    "a limit that is text": json.dumps({**fine(), "settings": {"limit": "9"}}).encode(),
-    "half an ordinary input": json.dumps({**fine(), "settings": {"camouflage": 0.5}}).encode(),
-    "spent positions that are text": json.dumps({**fine(), "spent": {"zhang": "abc"}}).encode(),
-    "spent positions that are no list": json.dumps({**fine(), "spent": {"zhang": 3}}).encode(),
-    "nothing spent": json.dumps({name: value for name, value in fine().items() if name != "spent"}).encode(),
+    "deep values": dumps(fine()).encode().replace(b"[3.0]", b"[" * 500 + b"3" + b"]" * 500),
+    "ragged values": dumps(fine()).encode().replace(b"[3.0]", b"[[1.0], [1.0, 2.0]]"),
+    "a number beyond floats": dumps(fine()).encode().replace(b"3.0", b"1" + b"0" * 400),
+    "a number beyond integers": dumps(fine()).encode().replace(b"3.0", b"1" * 5000),
+    "another version": dumps({**fine(), "version": 2}).encode(),
+    "alpha of one": dumps({**fine(), "alpha": 1.0}).encode(),
+    "alpha of none": dumps({**fine(), "alpha": 0.0}).encode(),
+    "alpha that is no number": dumps({**fine(), "alpha": float("nan")}).encode(),
+    "fewer claims than none": dumps({**fine(), "besides": -1}).encode(),
+    "claims beyond counting": dumps({**fine(), "besides": 10**400}).encode(),
+    "claims that are lists": dumps({**fine(), "claims": [["zhang"]]}).encode(),
+    "a limit below none": dumps({**fine(), "settings": {"limit": -1}}).encode(),
+    "a limit that is text": dumps({**fine(), "settings": {"limit": "9"}}).encode(),
+    "half an ordinary input": dumps({**fine(), "settings": {"camouflage": 0.5}}).encode(),
+    "spent positions that are text": dumps({**fine(), "spent": {"zhang": "abc"}}).encode(),
+    "spent positions that are no list": dumps({**fine(), "spent": {"zhang": 3}}).encode(),
+    "nothing spent": dumps({name: value for name, value in fine().items() if name != "spent"}).encode(),
 }
 
 
@@ -304,12 +321,12 @@ def test_a_transcript_that_cannot_be_read_is_refused_with_the_reason(path, tmp_p
 
 
 def test_a_transcript_that_is_fine_is_read(tmp_path):
-    (tmp_path / "t.json").write_text(json.dumps(fine()))
+    (tmp_path / "t.json").write_text(dumps(fine()))
     assert not isinstance(refused_or_read(tmp_path / "t.json"), str)
 
 
 def test_settings_of_a_later_release_are_refused(vault, tmp_path):
-    (tmp_path / "t.json").write_text(json.dumps({**fine(), "settings": {"patience": 9}}))
+    (tmp_path / "t.json").write_text(dumps({**fine(), "settings": {"patience": 9}}))
     with pytest.raises(UsageError, match="settings that this release does not know"):
         replayed(vault, tmp_path / "t.json")
 

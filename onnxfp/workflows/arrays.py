@@ -1,0 +1,90 @@
+"""Arrays from an ``.npz`` that anybody may have made: nothing in it is executed, nothing unpacked beyond its due."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+import zipfile
+import zlib
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxfp.errors import UsageError
+
+_LEAST = 1 << 28  # bytes that any archive may unpack to
+_RATIO = 64  # how much larger than its file an archive may be; pictures are packed to a tenth, seldom to a fortieth
+_HEADER = 1 << 16
+
+# What numpy and zipfile raise at damaged files.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
+
+
+def read_npz(path: Path, expected: str) -> dict[str, npt.NDArray[Any]]:
+    """Return all arrays of an ``.npz`` by name.
+
+    Args:
+        path: the file.
+        expected: what it should hold, for the message.
+
+    Raises:
+        UsageError: it is missing or damaged, holds anything but arrays of numbers, or unpacks to too much.
+    """
+    try:
+        with path.open("rb") as file:
+            return arrays_of(file)
+    except _UNREADABLE as problem:
+        what = str(problem).partition("\n")[0][:200] or type(problem).__name__
+        raise UsageError(f"{path}: expected an .npz with {expected}: {what}") from problem
+
+
+def arrays_of(file: BinaryIO) -> dict[str, npt.NDArray[Any]]:
+    """Return all arrays of an archive; whatever is wrong with it raises one of many exceptions, none of them ours."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is no archive of arrays")
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        total = sum(_unpacked(archive, member) for member in members)
+        if total > max(_LEAST, _RATIO * size):
+            raise ValueError(f"its {size} bytes unpack to {total}, more than {max(_LEAST, _RATIO * size)}")
+        return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Return how many bytes an array takes, going by the archive and by its own header."""
+    if not member.filename.endswith(".npy"):
+        raise ValueError(f"{member.filename[:60]!r} is no array")
+    with archive.open(member) as stream:
+        head = io.BytesIO(stream.read(_HEADER))
+    version = np.lib.format.read_magic(head)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(head)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename[:60]!r} holds objects, which are never unpacked")
+    return max(member.file_size, prod(shape) * dtype.itemsize)
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    with archive.open(member) as stream:
+        array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
