@@ -61,7 +61,9 @@ def arrays_of(file: BinaryIO) -> dict[str, npt.NDArray[Any]]:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if not zipfile.is_zipfile(file):
-        raise ValueError("it is no archive of arrays")
+        file.seek(0)
+        found = "a single array" if file.read(6) == np.lib.format.MAGIC_PREFIX else "no archive of arrays"
+        raise ValueError(f"it is {found}")
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         total = sum(_unpacked(archive, member) for member in members)

@@ -336,6 +336,15 @@ def a_suspect_that_satisfies_the_plan_is_supported(case: Case, bench: Bench) -> 
     assert verdict.decision is Decision.SUPPORTED
 
 
+def a_suspect_that_knows_every_symbol_is_supported(case: Case, bench: Bench) -> None:
+    """What a judge takes for the best that could have been answered must be enough: what the plan asks for."""
+    drawn = case.drawn(key_number(1))
+    claim = drawn.claim("owner")
+    known = drawn.scheme.knower(claim)
+    assert verify([drawn.look(known)], ALPHA).decision is Decision.SUPPORTED
+    assert dump(known) == dump(tuple(exact_answers(drawn, claim)))
+
+
 def a_marked_copy_is_supported(case: Case, bench: Bench) -> None:
     drawn = case.drawn(key_number(1))
     responses = drawn.responses(bench.suspect(marked(drawn, "Acme")))
@@ -474,6 +483,7 @@ LAWS: dict[str, Callable[[Case, Bench], None]] = {
         a_swapped_codeword_changes_no_byte_of_probes_and_reading,
         scores_are_finite_and_weights_sum_to_one,
         a_suspect_that_satisfies_the_plan_is_supported,
+        a_suspect_that_knows_every_symbol_is_supported,
         a_marked_copy_is_supported,
         another_recipients_claim_is_not_supported,
         a_wrong_key_is_not_supported,

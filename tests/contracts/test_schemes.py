@@ -83,6 +83,9 @@ class Tampered(Scheme[Any]):
     def probes(self, public):
         return self._step("probes", public)
 
+    def knower(self, claim):
+        return self._step("knower", claim)
+
     def read(self, public, responses):
         return self._step("read", public, responses)
 
@@ -179,6 +182,10 @@ def scribbling_plan(claim):
     return SOUND.plan(claim)
 
 
+def knowing_nothing(claim):
+    return (Answered(np.zeros(claim.public.key.positions)),)
+
+
 def silent_read(public, responses):
     return Reading(np.zeros((1, public.key.positions, 2)), np.ones(1))
 
@@ -235,6 +242,7 @@ BROKEN = (
     ("scores_are_finite_and_weights_sum_to_one", tampered(read=boastful_read)),
     ("scores_are_finite_and_weights_sum_to_one", tampered(read=naive_read)),
     ("a_suspect_that_satisfies_the_plan_is_supported", tampered(read=silent_read)),
+    ("a_suspect_that_knows_every_symbol_is_supported", tampered(knower=knowing_nothing)),
     ("a_marked_copy_is_supported", tampered(read=silent_read)),
     ("another_recipients_claim_is_not_supported", leaning_liar()),
     ("a_wrong_key_is_not_supported", leaning_liar()),

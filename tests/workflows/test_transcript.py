@@ -169,7 +169,7 @@ def test_an_answer_that_was_changed_changes_the_verdict(vault, tmp_path):
     assert replayed(vault, path).decision is not Decision.SUPPORTED
 
 
-def test_a_transcript_of_another_vault_is_refused(tmp_path):
+def test_a_transcript_under_another_seal_is_refused(tmp_path):
     Transcript({}).write(tmp_path / "t.json", force=False, key=b"mine")
     with pytest.raises(UsageError, match="it was changed, or is of another vault"):
         read_transcript(tmp_path / "t.json", b"another")
