@@ -1,4 +1,4 @@
-"""All numbers of docs/blackbox.md: ``make bench-blackbox`` (about two hours on two cores; it resumes where it stopped).
+"""All numbers of docs/blackbox.md: ``make bench-blackbox`` (some hours on two cores; it resumes where it stopped).
 
     python -m bench.blackbox                    measure what is missing, write docs/blackbox.md and its plots
     python -m bench.blackbox marking strangers  only these sections; the others stay as they were written
