@@ -36,7 +36,7 @@ _TUNING = ("rate", "batch", "loss", "seed", "device", "precision")
     "[default: content]",
 )
 @option("--data", type=MODEL, required=True, help="An .npz of the task: inputs, and labels if there are any.")
-@option("--val", type=MODEL, help="An .npz on which fidelity is judged; default: a tenth of --data.")
+@option("--val", type=MODEL, help="An .npz that the model never saw, for fidelity; default: a tenth of --data.")
 @option("-o", "--output", type=MODEL, help="Where the marked model is written.")
 @option("--images", type=MODEL, help="Your own pictures: a PNG or a folder (logos), a folder or .npz (unrelated).")
 @option("--positions", type=int, help="Patterns or pictures with a key label each, 32 at least. [default: 64]")
