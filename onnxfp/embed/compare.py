@@ -15,11 +15,19 @@ TOLERANCE = 1e-4  # of the largest output, or of 1
 
 
 def outputs_of(module: Module, inputs: npt.NDArray[Any]) -> Floats:
-    """Return the first output of a module for inputs (samples, ...): (samples, features)."""
+    """Return the first output of a module for inputs (samples, ...): (samples, features).
+
+    Raises:
+        UsageError: the graph does something that the interpreter learns of only now.
+    """
     import torch
 
-    with torch.no_grad():
-        answers = module(torch.from_numpy(np.ascontiguousarray(inputs)))[0]
+    try:
+        with torch.no_grad():
+            answers = module(torch.from_numpy(np.ascontiguousarray(inputs)))[0]
+    except (RuntimeError, ValueError, IndexError, TypeError) as problem:
+        reason = str(problem).partition("\n")[0][:200]
+        raise UsageError(f"the graph cannot be interpreted for inputs of shape {inputs.shape}: {reason}") from problem
     values: Floats = answers.double().cpu().numpy().reshape(len(inputs), -1)
     return values
 

@@ -53,3 +53,12 @@ def test_outputs_are_matrices_of_double_precision():
     found = outputs_of(half, INPUTS[:, ::-1])
     assert (found.dtype, found.shape) == (np.float64, (4, 6))
     assert found[1].tolist() == [6, 7, 8, 9, 10, 11]
+
+
+def test_what_the_interpreter_learns_only_when_it_runs_is_one_line():
+    def broken(inputs):
+        raise NotImplementedError("no such thing\nand more")
+
+    with pytest.raises(UsageError, match="cannot be interpreted") as refusal:
+        difference(broken, INPUTS, np.zeros((4, 2)))
+    assert "\n" not in str(refusal.value)
