@@ -40,6 +40,8 @@ class Look:
     """The suspect takes other inputs than the claim has."""
     decisive: bool = True
     """Whether a suspect that knows every symbol would have been found by what was read of this one."""
+    cut: bool = False
+    """Not all that the claim asks was answered, and what was could not have decided: others cannot decide for it."""
     failed: bool = False
     """The suspect was asked what it should have been able to answer, and was not able."""
 
@@ -81,6 +83,8 @@ def decided(looks: Sequence[Look], *, supported: bool) -> tuple[Decision, str]:
     failed = [look for look in looks if look.failed]
     if failed:
         return Decision.INCONCLUSIVE, "; ".join(unread(failed)) or "the suspect did not answer"
+    if any(look.cut for look in looks):
+        return Decision.INCONCLUSIVE, "too little was asked or answered to decide a claim, whatever the others say"
     coverage = max((look.reading.coverage for look in looks if look.decisive), default=0.0)
     if coverage >= _ENOUGH:
         return Decision.NOT_SUPPORTED, ""

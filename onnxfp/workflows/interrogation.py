@@ -75,7 +75,9 @@ def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: 
                 assert_never(probe)
     fixed = conduct.fixed or public.codebook.positions == 1  # a single position is sent whole
     look = _look(drawn, responses, claim, talks, fixed=fixed)
-    return replace(look, decisive=not any(talks) or _decisive(drawn, talks, conduct.threshold))
+    decisive = not any(talks) or _decisive(drawn, talks, conduct.threshold)
+    partly = any(0 < sum(map(talk.answered, talk.asked)) < len(talk.rows) for talk in talks if talk is not None)
+    return replace(look, decisive=decisive, cut=partly and not decisive)
 
 
 def _look(
