@@ -83,9 +83,9 @@ def decided(looks: Sequence[Look], *, supported: bool) -> tuple[Decision, str]:
     failed = [look for look in looks if look.failed]
     if failed:
         return Decision.INCONCLUSIVE, "; ".join(unread(failed)) or "the suspect did not answer"
-    if any(look.cut for look in looks):
-        return Decision.INCONCLUSIVE, "too little was asked or answered to decide a claim, whatever the others say"
     coverage = max((look.reading.coverage for look in looks if look.decisive), default=0.0)
+    if coverage >= _ENOUGH and any(look.cut for look in looks):
+        return Decision.INCONCLUSIVE, "too little was asked or answered to decide a claim, whatever the others say"
     if coverage >= _ENOUGH:
         return Decision.NOT_SUPPORTED, ""
     nothing = (
