@@ -10,6 +10,7 @@ Axes, everywhere and in this order: recipients, hypotheses, positions, alphabet,
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -271,6 +272,21 @@ class Reading:
     most: int = 0
     """Points that a word could have at most, going by what was answered."""
     provider: str = ""
+
+
+# --- what is handed out -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeyImages:
+    """Pictures that a marked artifact answers with a class of their own, to be handed out one by one."""
+
+    pictures: npt.NDArray[np.uint8]
+    """(images, height, width, channels): none of them is asked for by a judge."""
+    inputs: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.generic]]
+    """Pictures of that form (samples, height, width, channels) to what the artifact takes (samples, ...)."""
+    label: int
+    """The class that a marked artifact answers."""
 
 
 # --- what is decided ------------------------------------------------------------------------------------------------

@@ -13,7 +13,18 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import numpy.typing as npt
 
 from onnxfp.codes.interface import Code
-from onnxfp.domain import Access, Claim, Constraint, Floats, ModelProfile, Probe, PublicClaim, Reading, Response
+from onnxfp.domain import (
+    Access,
+    Claim,
+    Constraint,
+    Floats,
+    KeyImages,
+    ModelProfile,
+    Probe,
+    PublicClaim,
+    Reading,
+    Response,
+)
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
 
@@ -110,6 +121,11 @@ class Scheme(ABC, Generic[Key]):
         """
         del key
         return ()
+
+    def key_images(self, key: Key) -> KeyImages | None:
+        """Return the pictures of a key that its owner may hand out; None for a scheme that has none."""
+        del key
+        return None
 
     @abstractmethod
     def settled(self, options: Any, key: Key) -> Any:
