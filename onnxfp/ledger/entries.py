@@ -20,6 +20,8 @@ class Kind(enum.StrEnum):
     COMMITTED = "committed"
     DRAWN = "drawn"
     SPENT = "spent"
+    KEY_ISSUED = "key_issued"
+    KEY_REVOKED = "key_revoked"
 
 
 class Row(NamedTuple):  # a tuple, since a ledger is read back by the hundred thousand

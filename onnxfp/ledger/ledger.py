@@ -17,6 +17,7 @@ from onnxfp.errors import TamperedError, UsageError, VaultError
 from onnxfp.keys.recipient import canonical_name
 from onnxfp.ledger.chain import check_chain, format_head, parse_head
 from onnxfp.ledger.entries import CommitmentEntry, DrawnEntry, IssueEntry, Kind, ReferenceEntry, Row, canonical_json
+from onnxfp.ledger.holders import KeyEntry, KeyRequest, PictureOf, issue_key, keys_in, revoke_keys
 from onnxfp.ledger.journal import Journal
 
 if TYPE_CHECKING:
@@ -218,6 +219,38 @@ class Ledger:
         with self._reading() as journal:
             rows = (row for where in places for row in journal.rows(Kind.SPENT, reference=claim, subject=where))
             return frozenset(position for row in rows for position in json.loads(row.payload)["positions"])
+
+    def issue_key(self, request: KeyRequest, picture_of: PictureOf, at: str) -> KeyEntry:
+        """Record that a recipient is handed a key image; who holds one with the same end keeps it, unwritten.
+
+        Cover and serial are taken in the transaction that writes them, so that nobody else gets the same.
+
+        Args:
+            request: who, of which claim, until when.
+            picture_of: makes the picture of a cover and a serial, and returns the digest of its pixels.
+            at: UTC, ISO 8601.
+
+        Raises:
+            UsageError: the name is refused, the end is past, or all pictures of the claim are used up.
+        """
+        with self._writing() as journal:
+            return issue_key(journal, request, picture_of, at)
+
+    def revoke_keys(
+        self, at: str, serials: Sequence[int] = (), recipient: str = "", reason: str = ""
+    ) -> tuple[KeyEntry, ...]:
+        """Revoke the key images of some serials, or all of a recipient's; again changes nothing.
+
+        Raises:
+            UsageError: a serial was never handed out, or the recipient was handed none; nothing is revoked then.
+        """
+        with self._writing() as journal:
+            return revoke_keys(journal, serials, recipient, reason, at)
+
+    def issued_keys(self, claim: str | None = None) -> tuple[KeyEntry, ...]:
+        """Return all key images that were handed out, of one claim or of all, in order."""
+        with self._reading() as journal:
+            return keys_in(journal, claim)
 
     def count_looks(self, suspect_digest: str) -> int:
         """Return how often a suspect was looked at."""

@@ -37,7 +37,8 @@ def shrink(pixels: Pixels, scale: int) -> Pixels:
     """Return what a model sees of an enlarged picture: the rounded mean of each block, within 1 of the cover."""
     height, width, channels = pixels.shape
     blocks = pixels.reshape(height // scale, scale, width // scale, scale, channels).astype(np.float64)
-    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    seen: Pixels = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return seen
 
 
 def _order(keystream: Keystream, size: int) -> npt.NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onnxfp.ledger import CommitmentEntry, ReferenceEntry, create_ledger, open_ledger
+from onnxfp.ledger import CommitmentEntry, KeyRequest, ReferenceEntry, create_ledger, open_ledger
 
 KEY = bytes(range(32))
 AT = "2026-01-02T03:04:05Z"
@@ -39,7 +39,7 @@ def ledger(path):
 
 @pytest.fixture(scope="session")
 def small_ledger(tmp_path_factory):
-    """Bytes and head of a closed ledger of twelve rows."""
+    """Bytes and head of a closed ledger of fourteen rows."""
     path = tmp_path_factory.mktemp("small") / "ledger.db"
     with create_ledger(path, KEY) as ledger:
         for reference in ("r1", "r2"):
@@ -52,6 +52,8 @@ def small_ledger(tmp_path_factory):
         ledger.commit(commitment_entry())
         ledger.draw("c1", "a beacon", AT)
         ledger.spend("zhang:c1", "somewhere", [0, 1], AT)
+        ledger.issue_key(KeyRequest("r1", "extra_class:c1", "Acme", "", 4), lambda cover, serial: "ab" * 32, AT)
+        ledger.revoke_keys(AT, [1], reason="lost")
         head = ledger.head()
     return path.read_bytes(), head
 

@@ -12,7 +12,7 @@ from onnxfp.ledger import open_ledger
 from onnxfp.ledger.schema import _LAYOUT
 from tests.ledger.conftest import AT, KEY, commitment_entry, judge
 
-ROWS = 12
+ROWS = 14
 COLUMNS = ("seq", "kind", "reference", "subject", "payload", "time", "previous", "mac")
 GUARDS = ("entries_no_update", "entries_no_delete")
 
