@@ -141,13 +141,21 @@ class OutputTarget:
 
 
 @dataclass(frozen=True)
+class KeptAnswers:
+    """The artifact shall go on answering `inputs` as it did before."""
+
+    inputs: npt.NDArray[np.generic]
+    """(samples, ...), as the artifact takes them."""
+
+
+@dataclass(frozen=True)
 class Membership:
     """The artifact shall have been trained on `rows` of the candidate data."""
 
     rows: npt.NDArray[np.int64]
 
 
-Constraint = WeightTarget | OutputTarget | Membership
+Constraint = WeightTarget | OutputTarget | KeptAnswers | Membership
 
 
 # --- how judging looks ----------------------------------------------------------------------------------------------
@@ -175,6 +183,8 @@ class QueryProbe:
     """(samples, ...), in the order in which they are to be sent."""
     each: int = 1
     """Consecutive inputs that belong to one position."""
+    before: int = 0
+    """Inputs at the start that belong to no position: what is answered to them tells how to read the others."""
     classes: int = 0
     """Classes that an answer can be; more columns than these are one class more. 0: not known."""
 

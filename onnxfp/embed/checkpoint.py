@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxfp.domain import Constraint, OutputTarget, Projection, WeightTarget
+from onnxfp.domain import Constraint, KeptAnswers, OutputTarget, Projection, WeightTarget
 from onnxfp.embed.task import Task, Tuning
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -66,6 +66,8 @@ def _add_constraint(digest: Any, constraint: Constraint) -> None:
         case OutputTarget():
             for array in (constraint.inputs, constraint.labels):
                 _add(digest, array)
+        case KeptAnswers():
+            _add(digest, constraint.inputs)
         case WeightTarget():
             digest.update(repr((constraint.segments, constraint.strength, constraint.blind)).encode())
             digest.update(repr(constraint.tolerance).encode())

@@ -111,7 +111,7 @@ def _tuned(
     if best is None:
         raise _too_much(lesson)
     lesson.module.to("cpu")
-    margin = best.margin if lesson.triggers.targets else 0.0
+    margin = best.margin if not lesson.triggers.kept.all() else 0.0
     return Tuned(lesson.module.values(), lesson.before, best.accuracy, best.hit_rate, margin, course.epoch)
 
 

@@ -6,13 +6,14 @@ Examples are never copied as a whole: a batch is taken from the caller's arrays 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, assert_never, final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from onnxfp.domain import Constraint, Membership, OutputTarget, WeightTarget
+from onnxfp.domain import Constraint, KeptAnswers, Membership, OutputTarget, WeightTarget
 from onnxfp.embed.task import Inputs, Labels, Module, Task, Tuning
 from onnxfp.embed.terms import WeightTerm, log_probabilities, weight_term
 from onnxfp.errors import UsageError
@@ -23,22 +24,24 @@ _BLOCK = 256  # samples that are asked at a time
 @final
 @dataclass(frozen=True)
 class Triggers:
-    """The inputs of all output targets in a row, each left where it lies."""
+    """The inputs of all constraints on answers in a row, each left where it lies."""
 
-    targets: tuple[OutputTarget, ...]
-
-    @property
-    def labels(self) -> Labels:
-        """(samples,)."""
-        return np.concatenate([np.zeros(0, dtype=np.int64), *(target.labels for target in self.targets)])
+    inputs: tuple[Inputs, ...] = ()
+    """One (samples, ...) per constraint."""
+    labels: Labels = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """(samples,): what shall be answered."""
+    kept: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """(samples,): which shall be answered as the reference does, and not only with its label."""
+    answers: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    """(samples, classes): the reference's log-probabilities where they are to be kept, on the CPU."""
 
     def take(self, rows: Labels) -> Inputs:
         """Copy these rows, in this order."""
-        edges = np.cumsum([0] + [len(target.inputs) for target in self.targets])
-        taken = np.empty((len(rows), *self.targets[0].inputs.shape[1:]), dtype=self.targets[0].inputs.dtype)
-        for target, start, stop in zip(self.targets, edges, edges[1:], strict=False):
+        edges = np.cumsum([0] + [len(inputs) for inputs in self.inputs])
+        taken = np.empty((len(rows), *self.inputs[0].shape[1:]), dtype=self.inputs[0].dtype)
+        for inputs, start, stop in zip(self.inputs, edges, edges[1:], strict=False):
             here = (rows >= start) & (rows < stop)
-            taken[here] = target.inputs[rows[here] - start]
+            taken[here] = inputs[rows[here] - start]
         return taken
 
 
@@ -74,11 +77,12 @@ def lesson(module: Module, constraints: Sequence[Constraint], task: Task, tuning
     Raises:
         UsageError: the data, the constraints and the module do not fit one another.
     """
-    triggers = Triggers(tuple(c for c in constraints if isinstance(c, OutputTarget)))
-    _check_data(triggers, task)
+    taught = [constraint for constraint in constraints if isinstance(constraint, OutputTarget | KeptAnswers)]
+    _check_data(taught, task)
     outputs = _outputs(module, task.inputs, tuning.device)
     _check_gradient(module, task, tuning.device)
     logits = not _are_probabilities(outputs)
+    triggers = _triggers(taught, module, tuning.device, logits=logits)
     _check_labels(outputs.shape[1], {"trigger": triggers.labels, "task": task.labels, "validation": task.val_labels})
     judged = _outputs(module, task.val_inputs, tuning.device).argmax(dim=1).numpy()
     truth = judged if task.val_labels is None else task.val_labels
@@ -112,7 +116,7 @@ def _weight_targets(constraints: Sequence[Constraint]) -> Iterator[WeightTarget]
         match constraint:
             case WeightTarget():
                 yield constraint
-            case OutputTarget():
+            case OutputTarget() | KeptAnswers():
                 pass
             case Membership():
                 raise UsageError("fine-tuning cannot make a model a member of data; use a scheme that marks training")
@@ -120,11 +124,35 @@ def _weight_targets(constraints: Sequence[Constraint]) -> Iterator[WeightTarget]
                 assert_never(constraint)
 
 
-def _check_data(triggers: Triggers, task: Task) -> None:
+def _triggers(
+    constraints: Sequence[OutputTarget | KeptAnswers], module: Module, device: str, *, logits: bool
+) -> Triggers:
+    """Ask the reference what it answers to what it shall go on answering."""
+    if not constraints:
+        return Triggers()
+    labels, kept, answers = [], [], []
+    for constraint in constraints:
+        said = torch.zeros(len(constraint.inputs), 0)
+        match constraint:
+            case OutputTarget():
+                labels.append(constraint.labels)
+            case KeptAnswers():
+                said = log_probabilities(_outputs(module, constraint.inputs, device), logits=logits)
+                labels.append(said.argmax(dim=1).numpy())
+            case _:
+                assert_never(constraint)
+        answers.append(said)
+        kept.append(np.full(len(constraint.inputs), said.shape[1] > 0))
+    width = max(said.shape[1] for said in answers)
+    wanted = torch.cat([said if said.shape[1] else torch.zeros(len(said), width) for said in answers])
+    return Triggers(tuple(one.inputs for one in constraints), np.concatenate(labels), np.concatenate(kept), wanted)
+
+
+def _check_data(taught: Sequence[OutputTarget | KeptAnswers], task: Task) -> None:
     sets: list[tuple[str, Inputs, Labels | None]] = [
         ("task", task.inputs, task.labels),
         ("validation", task.val_inputs, task.val_labels),
-        *(("trigger", target.inputs, target.labels) for target in triggers.targets),
+        *(("trigger", one.inputs, getattr(one, "labels", None)) for one in taught),
     ]
     like = task.inputs
     for name, inputs, labels in sets:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from onnxfp.domain import Floats
@@ -15,6 +16,7 @@ from onnxfp.embed.task import Inputs, Labels
 from onnxfp.embed.terms import leads
 
 _ALL = 0.995  # of the triggers; a few inputs may be beyond any model
+_MOST = 0.9  # of what is answered as before; of strange inputs the reference itself is not sure
 
 
 @final
@@ -25,6 +27,8 @@ class Look:
     accuracy: float
     hit_rate: float
     """Share of the triggers that are answered with their label."""
+    kept: float
+    """Share of what shall be answered as before that is; 1 when nothing shall."""
     margin: float
     """The lead that nineteen triggers in twenty exceed."""
     missing: float
@@ -36,21 +40,27 @@ class Look:
 
     def worth(self, lesson: Lesson) -> tuple[float, float, float]:
         """What is better is greater: more hits in a hundred, then the margin as far as it is wanted, then accuracy."""
-        return round(self.hit_rate, 2), min(self.margin, lesson.tuning.margin), self.accuracy
+        return round(self.hit_rate + self.kept, 2), min(self.margin, lesson.tuning.margin), self.accuracy
 
     def learnt(self, lesson: Lesson) -> bool:
         """Whether nothing is left to learn, at whatever cost so far."""
-        return self.missing == 0 and self.hit_rate >= _ALL and self.margin >= lesson.tuning.margin
+        met = self.missing == 0 and self.hit_rate >= _ALL and self.kept >= _MOST
+        return met and self.margin >= lesson.tuning.margin
 
 
 def look(lesson: Lesson) -> Look:
     """Ask the model everything it is judged by."""
     task, triggers = lesson.task, lesson.triggers
     right = _each(lesson, task.val_inputs.__getitem__, lesson.truth, lambda answers, truth: answers.argmax(1) == truth)
-    ahead = _each(lesson, triggers.take, triggers.labels, leads) if triggers.targets else np.array([np.inf])
+    ahead = _each(lesson, triggers.take, triggers.labels, leads) if triggers.inputs else np.zeros(0)
+    told, kept = ahead[~triggers.kept], ahead[triggers.kept]
     missing = float(np.max([0.0, *(term.missing() - term.target.tolerance for term in lesson.terms)]))  # NaN stays
-    margin = float(np.quantile(ahead, 0.05, method="lower"))
-    return Look(float(right.mean()), float((ahead > 0).mean()), margin, missing)
+    margin = float(np.quantile(told, 0.05, method="lower")) if len(told) else np.inf
+    return Look(float(right.mean()), _share(told > 0), _share(kept > 0), margin, missing)
+
+
+def _share(met: npt.NDArray[np.bool_]) -> float:
+    return float(met.mean()) if len(met) else 1.0
 
 
 def _each(

@@ -12,7 +12,7 @@ from typing import assert_never
 
 import numpy as np
 
-from onnxfp.domain import Constraint, Membership, OutputTarget, Segment, Weights, WeightTarget
+from onnxfp.domain import Constraint, KeptAnswers, Membership, OutputTarget, Segment, Weights, WeightTarget
 from onnxfp.errors import ArtifactError, FidelityError, UsageError
 
 ReadWeights = Callable[[Segment], Weights]
@@ -83,7 +83,7 @@ def _weight_target(constraint: Constraint) -> WeightTarget:
     match constraint:
         case WeightTarget():
             return constraint
-        case OutputTarget() | Membership():
+        case OutputTarget() | KeptAnswers() | Membership():
             raise UsageError("closed form changes weights only; this scheme needs training")
     assert_never(constraint)
 

@@ -139,9 +139,18 @@ class Course:
         loss = imitation(own, wanted, tuning.temperature)
         if task.labels is not None and tuning.truth > 0:
             loss = loss + tuning.truth * torch.nn.functional.nll_loss(own, on(tuning.device, task.labels[examples]))
-        if len(triggers):
-            loss = loss + teaching(taught, on(tuning.device, self.lesson.triggers.labels[triggers]), tuning.margin)
-        return loss
+        return loss + self._told(taught, triggers) if len(triggers) else loss
+
+    def _told(self, answers: torch.Tensor, rows: Labels) -> torch.Tensor:
+        """What is lost on triggers: the lead of their labels, or the distance from the reference where it is kept."""
+        triggers, tuning = self.lesson.triggers, self.lesson.tuning
+        labels, kept = on(tuning.device, triggers.labels[rows]), triggers.kept[rows]
+        if not kept.any():
+            return teaching(answers, labels, tuning.margin)
+        new, old = np.flatnonzero(~kept), np.flatnonzero(kept)
+        wanted = triggers.answers[torch.from_numpy(rows[old])].to(answers.device)
+        loss = imitation(answers[old], wanted, tuning.temperature)
+        return loss + teaching(answers[new], labels[new], tuning.margin) if len(new) else loss
 
 
 def train(course: Course, save: Callable[[Arrays], None], progress: Callable[[str], None]) -> Look | None:

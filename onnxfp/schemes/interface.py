@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+import numpy as np
 import numpy.typing as npt
 
 from onnxfp.codes.interface import Code
@@ -31,6 +32,27 @@ from onnxfp.keys.keystream import Keystream
 Samples = Mapping[str, npt.NDArray[Any]]
 Ask = Callable[[npt.NDArray[Any]], Floats]
 """Inputs (samples, ...) to the log-probabilities (samples, classes) of the unmarked reference."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a marked artifact differs in form from the one before."""
+
+    classes: int = 0
+    """Classes that it has more."""
+    gate: float | None = None
+    """Nats by which the last of them must lead to be answered; None for no gate."""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """Inputs to show a marked artifact, to tell its owner how often it answers them so; no evidence."""
+
+    name: str
+    inputs: npt.NDArray[Any]
+    """(samples, ...)."""
+    labels: npt.NDArray[np.int64]
+    """(samples,)."""
 
 
 class SchemeKey(Protocol):
@@ -82,6 +104,11 @@ class Scheme(ABC, Generic[Key]):
             UsageError: a name or a value that the scheme does not take.
         """
 
+    def own_pictures(self, options: Any) -> str:
+        """Return the name under which `select` takes pictures of the owner's own; empty if it takes none."""
+        del options
+        return ""
+
     def select(self, data: Samples, options: Any, keystream: Keystream, ask: Ask) -> Samples:
         """Return what a key needs of the owner's data and of the unmarked reference; nothing, unless a scheme says so.
 
@@ -122,6 +149,11 @@ class Scheme(ABC, Generic[Key]):
         del key
         return ()
 
+    def exhibits(self, claim: Claim[Key]) -> tuple[Exhibit, ...]:
+        """Return what shows an owner how well a mark has taken; nothing by default."""
+        del claim
+        return ()
+
     def key_images(self, key: Key) -> KeyImages | None:
         """Return the pictures of a key that its owner may hand out; None for a scheme that has none."""
         del key
@@ -135,6 +167,11 @@ class Scheme(ABC, Generic[Key]):
             options: with which the key was drawn.
             key: what was drawn.
         """
+
+    def form(self, key: Key) -> Form:
+        """Return how the form of the artifact must change before it is taught; not at all by default."""
+        del key
+        return Form()
 
     @abstractmethod
     def plan(self, claim: Claim[Key]) -> tuple[Constraint, ...]:

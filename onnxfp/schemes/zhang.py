@@ -37,13 +37,14 @@ from onnxfp.domain import (
 )
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
-from onnxfp.schemes.interface import Ask, Samples, Scheme, options_of
+from onnxfp.schemes.interface import Ask, Exhibit, Samples, Scheme, options_of
 from onnxfp.triggers.canvas import Inputs
 from onnxfp.triggers.corpus import Corpus, corpus_of, pick_corpus
 from onnxfp.triggers.kinds import KINDS, Kind
 
 _ALPHABET = 64  # classes that can be key labels at most; a keyed choice when the model has more
 _LEAST, _MOST = 32, 4096  # positions
+_SHOWN = 2048  # taught triggers on which the hit rate is measured
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ class Zhang(Scheme[ZhangKey]):
             raise UsageError(f"deviation is a share of the range of the inputs in (0, 1], not {options.deviation}")
         return options
 
+    def own_pictures(self, options: ZhangOptions) -> str:
+        """Logos to stamp, or pictures of something else; noise needs none."""
+        return {"content": "logos", "unrelated": "pictures"}.get(options.triggers, "")
+
     def select(self, data: Samples, options: ZhangOptions, keystream: Keystream, ask: Ask) -> Samples:
         """Pick the pictures below the triggers, and ask the unmarked reference for its answers to the triggers."""
         corpus = pick_corpus(data, options.positions * options.each, keystream.derive("corpus"))
@@ -154,6 +159,16 @@ class Zhang(Scheme[ZhangKey]):
         """The key label of every trigger."""
         asked = claim.public.key.reference
         return (Answered(np.repeat(asked.classes[claim.codeword], asked.each).astype(np.float64)),)
+
+    def exhibits(self, claim: Claim[ZhangKey]) -> tuple[Exhibit, ...]:
+        """What was taught, evenly sampled, and what a judge will ask where that was not taught."""
+        target = self.plan(claim)[0]
+        rows = np.unique(np.linspace(0, len(target.inputs) - 1, _SHOWN).astype(np.int64))
+        taught = Exhibit("taught", target.inputs[rows], target.labels[rows])
+        if not claim.public.key.kind.held_out:
+            return (taught,)
+        wanted = self.knower(claim)[0].values.astype(np.int64)
+        return taught, Exhibit("held out", claim.public.key.asked, wanted)
 
     def read(self, public: PublicClaim[ZhangKey], responses: Sequence[Response]) -> Reading:
         """Log-likelihoods over a grid of hit rates and, where scores are returned, of gains over the reference."""

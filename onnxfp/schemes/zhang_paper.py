@@ -34,7 +34,7 @@ from onnxfp.domain import (
 )
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
-from onnxfp.schemes.interface import Ask, Samples, Scheme, options_of
+from onnxfp.schemes.interface import Ask, Exhibit, Samples, Scheme, options_of
 from onnxfp.triggers.canvas import Inputs
 from onnxfp.triggers.corpus import corpus_of, pick_corpus
 from onnxfp.triggers.kinds import KINDS, Kind
@@ -103,6 +103,10 @@ class ZhangPaper(Scheme[ZhangPaperKey]):
             raise UsageError("a pattern is taught by 1 to 4096 images, asked for by 1 to 64, at a deviation in (0, 1]")
         return options
 
+    def own_pictures(self, options: ZhangPaperOptions) -> str:
+        """Logos to stamp; noise needs none."""
+        return "logos" if options.triggers == "content" else ""
+
     def select(self, data: Samples, options: ZhangPaperOptions, keystream: Keystream, ask: Ask) -> Samples:
         """Pick the pictures below the patterns, and draw the target label among the reference's classes."""
         corpus = pick_corpus(data, options.each, keystream.derive("corpus"))
@@ -148,6 +152,15 @@ class ZhangPaper(Scheme[ZhangPaperKey]):
         """The target label under the owner's pattern and another one under all controls."""
         key, owners = claim.public.key, np.arange(CANDIDATES) == claim.codeword[0]
         return (Answered(np.repeat(np.where(owners, key.label, key.label + 1.0), key.each)),)
+
+    def exhibits(self, claim: Claim[ZhangPaperKey]) -> tuple[Exhibit, ...]:
+        """The owner's pattern on the images that taught it, and on those that ask."""
+        key, target = claim.public.key, self.plan(claim)[0]
+        asked = _asked(key).reshape(CANDIDATES, key.each, *key.kind.canvas.shape)[int(claim.codeword[0])]
+        return (
+            Exhibit("taught", target.inputs, target.labels),
+            Exhibit("held out", asked, np.full(len(asked), key.label)),
+        )
 
     def read(self, public: PublicClaim[ZhangPaperKey], responses: Sequence[Response]) -> Reading:
         """Count, for each candidate, how many of the same images get the target label under it."""

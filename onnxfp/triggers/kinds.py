@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,8 @@ class Kind(ABC):
     corpus: Corpus
     amounts: Amounts
     keystream: Keystream
+    held_out: ClassVar[bool] = True
+    """Whether what is asked was not taught."""
 
     @abstractmethod
     def put(self, pictures: Floats, positions: Integers) -> Floats:
@@ -116,6 +118,8 @@ class Noise(Kind):
 @dataclass(frozen=True)
 class Unrelated(Kind):
     """Pictures of the owner's own, or keyed mosaics; what is taught differs from them by a little noise."""
+
+    held_out: ClassVar[bool] = False
 
     def put(self, pictures: Floats, positions: Integers) -> Floats:
         """Replace pictures: the first of each position by its own picture, the next ones by copies with a jitter."""
