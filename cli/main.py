@@ -10,6 +10,7 @@ import click
 from onnxfp import __version__
 from onnxfp.errors import OnnxfpError
 from onnxfp.report.status import BAD_INPUT, INTERRUPTED, PASSED
+from onnxfp_cli.holders import keys_group
 from onnxfp_cli.installation import doctor_command
 from onnxfp_cli.judging import trace_command, verify_command
 from onnxfp_cli.marking import init_command, inspect_command, issue_command, register_command
@@ -72,6 +73,7 @@ for command in (
     trace_command,
     verify_command,
     attack_command,
+    keys_group,
     ledger_group,
     demo_command,
     doctor_command,

@@ -1,0 +1,87 @@
+"""Which claims have key images to hand out, and what is needed to seal and examine them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from onnxfp.domain import KeyImages
+from onnxfp.errors import UsageError
+from onnxfp.keys.keystream import Keystream
+from onnxfp.stego.key_image import capacity
+from onnxfp.stego.payload import Pixels
+from onnxfp.stego.word import Capacity
+from onnxfp.workflows.claims import chosen_claims
+from onnxfp.workflows.judge import registered_references
+from onnxfp.workflows.suspects import SEALED
+from onnxfp.workflows.vault import Vault
+
+_CHANNELS = (1, 3)  # of what PNG and BMP both hold
+
+
+@dataclass(frozen=True)
+class KeyClaim:
+    """One claim whose pictures can be handed out."""
+
+    key: str
+    """What the ledger and the payloads call it: no other claim is called so."""
+    name: str
+    """What people call it."""
+    reference: str
+    """Digest of the artifact that answers its pictures."""
+    images: KeyImages
+    keystream: Keystream = field(repr=False)
+
+    @property
+    def capacity(self) -> Capacity:
+        """What each of its pictures holds."""
+        return capacity(self.images.pictures[0])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what is issued."""
+        _, height, width, _ = self.images.pictures.shape
+        return self.capacity.scale * height, self.capacity.scale * width
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return int(self.images.pictures.shape[3])
+
+
+def key_claims(vault: Vault, name: str) -> tuple[KeyClaim, ...]:
+    """Return the owner's claims that have key images, of all references or those of some name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found: dict[str, KeyClaim] = {}
+    for claim in chosen_claims(registered_references(vault), SEALED, name):
+        drawn = claim.reference.draw(vault, claim.channel)
+        images = drawn.scheme.key_images(drawn.public.key)
+        if images is not None and len(images.pictures) and images.pictures.shape[3] in _CHANNELS:
+            keystream = drawn.secret.derive("key images")
+            found[claim.key] = KeyClaim(claim.key, claim.name, claim.reference.digest, images, keystream)
+    if not found:
+        raise UsageError(
+            f"no claim{f' called {name!r}' if name else ''} has grey or coloured key images to hand out; "
+            "mark a model with `onnxfp mark --scheme extra_class`"
+        )
+    return tuple(found.values())
+
+
+def the_key_claim(claims: Sequence[KeyClaim]) -> KeyClaim:
+    """Return the only claim.
+
+    Raises:
+        UsageError: there are several.
+    """
+    if len(claims) > 1:
+        raise UsageError(f"several claims have key images; name one with --claim: {', '.join(c.name for c in claims)}")
+    return claims[0]
+
+
+def digest_of(pixels: Pixels) -> str:
+    """Return what the ledger calls the pixels of a picture (height, width, channels)."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
