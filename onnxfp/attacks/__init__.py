@@ -3,8 +3,9 @@
     parse("prune:0.5") -> step;  run(step, [leaked], destination, seed)      one artifact
     parse("average")   -> step;  run(step, copies, destination, seed)        a coalition of recipients
 
-Every step changes weights of carriers only and leaves its sources alone. The arithmetic of each step is also a public
-function on arrays, for benchmarks. The randomness here is the adversary's and comes from a seed, not from our keys.
+Every step leaves its sources alone; all but those on classes change weights of carriers only. The arithmetic of each
+step is also a public function on arrays, for benchmarks. The randomness here is the adversary's and comes from a seed,
+not from our keys.
 """
 
 from onnxfp.attacks.catalogue import CATALOGUE, parse, run

@@ -10,6 +10,7 @@ import numpy as np
 from onnxfp.artifact import shown
 from onnxfp.attacks import coalition
 from onnxfp.attacks.chip_learning import LearnedChips, Rule
+from onnxfp.attacks.classes import Drop, Mask, Merge, Reclassed
 from onnxfp.attacks.coalition import Coalition, Kernel
 from onnxfp.attacks.half import Half
 from onnxfp.attacks.interface import Attack, Step, nothing, number, whole_number
@@ -19,6 +20,7 @@ from onnxfp.attacks.rounding import Round
 from onnxfp.errors import UsageError
 
 _MAX_GAIN = 100.0
+_LAST_CLASS = 65_535
 
 
 def parse(text: str) -> Step:
@@ -76,6 +78,17 @@ def _learned(value: str) -> Step:
     return LearnedChips(Rule(rule), number(gain, 0, _MAX_GAIN) if gain else 1.0)
 
 
+def _class_of(text: str) -> int | None:
+    return whole_number(text, 0, _LAST_CLASS) if text else None
+
+
+def _merge(value: str) -> Step:
+    first, colon, second = value.partition(":")
+    into = second if colon else first
+    index = whole_number(first, 0, _LAST_CLASS) if colon else None
+    return Reclassed(Merge(index, whole_number(into, 0, _LAST_CLASS) if value else 0))
+
+
 CATALOGUE: dict[str, Attack] = {
     attack.name: attack
     for attack in (
@@ -111,6 +124,24 @@ CATALOGUE: dict[str, Attack] = {
             "learn chips from the copies' differences and set them by RULE: pick, minority or majority; where chips "
             "overlap, minority and majority lean by GAIN amplitudes of the mark (default 1, up to 100)",
             _learned,
+        ),
+        Attack(
+            "drop_class",
+            "drop_class[:INDEX]",
+            "the class (default the last) is no longer among the answers",
+            lambda value: Reclassed(Drop(_class_of(value))),
+        ),
+        Attack(
+            "mask_class",
+            "mask_class[:INDEX]",
+            "the class (default the last) keeps its place among the answers and is never the answer",
+            lambda value: Reclassed(Mask(_class_of(value))),
+        ),
+        Attack(
+            "merge_class",
+            "merge_class[:[FROM:]INTO]",
+            "the class FROM (default the last) is answered as the class INTO (default 0)",
+            _merge,
         ),
     )
 }
