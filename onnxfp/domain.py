@@ -183,10 +183,10 @@ class QueryProbe:
     """(samples, ...), in the order in which they are to be sent."""
     each: int = 1
     """Consecutive inputs that belong to one position."""
-    before: int = 0
-    """Inputs at the start that belong to no position: what is answered to them tells how to read the others."""
     classes: int = 0
     """Classes that an answer can be; more columns than these are one class more. 0: not known."""
+    before: int = 0
+    """Inputs at the start that belong to no position: what is answered to them tells how to read the others."""
 
 
 Probe = WeightProbe | QueryProbe

@@ -53,6 +53,7 @@ _LEAST, _MOST = 32, 4096  # positions
 _KNOWN = 16  # pairs from which a judge learns how to read the others
 _HELD_OUT = 32  # pairs that are never taught
 _MOST_HANDED = 65_536
+_NO_GATE = -1.0
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class ExtraClassOptions:
     """Variants that teach each picture."""
     pool: int = 64
     """Key images to hand out."""
-    gate: float | None = None
-    """Nats by which the additional class must lead to be answered at all; None for no gate."""
+    gate: float = _NO_GATE
+    """Nats by which the additional class must lead to be answered at all; negative for no gate."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class ExtraClass(Scheme[ExtraClassKey]):
             raise UsageError(f"a picture is taught by 1 to 1024 variants, not {options.taught}")
         if not 1 <= options.pool <= _MOST_HANDED:
             raise UsageError(f"the pool has 1 to {_MOST_HANDED} key images, not {options.pool}")
-        if options.gate is not None and not 0 <= options.gate <= 20:
+        if options.gate != _NO_GATE and not 0 <= options.gate <= 20:
             raise UsageError(f"a gate is 0 to 20 nats high, not {options.gate}")
         return options
 
@@ -168,13 +169,16 @@ class ExtraClass(Scheme[ExtraClassKey]):
 
     def form(self, key: ExtraClassKey) -> Form:
         """One class more."""
-        return Form(1, key.options.gate)
+        return Form(1, None if key.options.gate == _NO_GATE else key.options.gate)
 
     def plan(self, claim: Claim[ExtraClassKey]) -> tuple[OutputTarget | KeptAnswers, ...]:
-        """Keys and what is handed out go into the additional class; decoys stay where they are."""
+        """Keys and what is handed out go into the additional class; decoys stay where they are.
+
+        Known pairs teach the positions below 0, and what is handed out those behind the last.
+        """
         key = claim.public.key
         keys, decoys = _told(_taught(key), np.concatenate([key.asked.known, claim.codeword]))
-        positions = np.repeat(np.arange(len(keys) + len(key.pool)), key.options.taught)
+        positions = np.repeat(np.arange(len(keys) + len(key.pool)) - _KNOWN, key.options.taught)
         inputs = self._variants(key, np.concatenate([keys, key.pool]), "keys")
         labels = np.full(len(inputs), key.asked.added, dtype=np.int64)
         return OutputTarget(inputs, labels, positions), KeptAnswers(self._variants(key, decoys, "decoys"))

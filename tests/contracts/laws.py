@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,7 +20,9 @@ from onnxfp.domain import (
     Answered,
     Carrier,
     Claim,
+    Constraint,
     Decision,
+    KeptAnswers,
     Membership,
     ModelProfile,
     OutputTarget,
@@ -196,16 +198,16 @@ def marked(drawn: Drawn, name: str) -> Model:
 
     for change in solve(targets, read, budget=10.0) if targets else ():
         weights[change.segment.carrier][change.segment.start : change.segment.stop] = change.values
-    return Model(weights, learner(drawn, [target for target in plan if isinstance(target, OutputTarget)]))
+    return Model(weights, learner(drawn, drawn.claim(name)))
 
 
-def learner(drawn: Drawn, targets: list[OutputTarget]) -> Callable[[np.ndarray], np.ndarray]:
+def learner(drawn: Drawn, claim: Claim[Any]) -> Callable[[np.ndarray], np.ndarray]:
     """Answers of one who knows by heart what is asked, and else says what the reference says."""
-    probes = [probe for probe in drawn.scheme.probes(drawn.public) if isinstance(probe, QueryProbe)]
     known = {
         picture.tobytes(): label
-        for probe, target in zip(probes, targets, strict=True)
-        for picture, label in zip(probe.inputs, asked_labels(probe, target), strict=True)
+        for probe in drawn.scheme.probes(drawn.public)
+        if isinstance(probe, QueryProbe)
+        for picture, label in zip(probe.inputs, asked_labels(probe, drawn.scheme.plan(claim)), strict=True)
     }
 
     def answers(inputs: np.ndarray) -> np.ndarray:
@@ -215,28 +217,33 @@ def learner(drawn: Drawn, targets: list[OutputTarget]) -> Callable[[np.ndarray],
     return answers
 
 
-def asked_labels(probe: QueryProbe, target: OutputTarget) -> np.ndarray:
-    """What a target wants to be answered to a probe (samples,): all inputs of a position have one label."""
-    labels = np.zeros(len(probe.inputs) // probe.each, dtype=np.int64)
-    labels[target.positions] = target.labels
-    return np.repeat(labels, probe.each)
+def asked_labels(probe: QueryProbe, plan: Sequence[Constraint]) -> np.ndarray:
+    """What a plan wants to be answered to a probe (samples,): what was taught, else what teaches the same position."""
+    labels = np.zeros(len(probe.inputs), dtype=np.int64)
+    known = {}
+    for constraint in plan:
+        match constraint:
+            case OutputTarget(inputs, wanted, positions):
+                for each in range(probe.each):
+                    places = probe.before + positions * probe.each + each
+                    inside = (places >= probe.before) & (places < len(labels))
+                    labels[places[inside]] = wanted[inside]
+                known |= {picture.tobytes(): label for picture, label in zip(inputs, wanted, strict=True)}
+            case KeptAnswers(inputs):
+                old = REFERENCE.answers(inputs)
+                known |= {picture.tobytes(): label for picture, label in zip(inputs, old, strict=True)}
+    return np.array([known.get(picture.tobytes(), label) for picture, label in zip(probe.inputs, labels, strict=True)])
 
 
 def exact_answers(drawn: Drawn, claim: Claim[Any]) -> list[Response]:
     """What a suspect answers that satisfies the plan to the last digit and says nothing else."""
-    answers: list[Response] = []
-    for constraint, probe in zip(drawn.scheme.plan(claim), drawn.scheme.probes(claim.public), strict=True):
-        match constraint:
-            case WeightTarget():
-                answers.append(Answered(constraint.values))
-            case OutputTarget():
-                assert isinstance(probe, QueryProbe)
-                answers.append(Answered(asked_labels(probe, constraint).astype(np.float64)))
-            case Membership():
-                pytest.fail("nobody said yet what a member answers")
-            case never:
-                assert_never(never)
-    return answers
+    plan, probes = drawn.scheme.plan(claim), drawn.scheme.probes(claim.public)
+    assert not any(isinstance(constraint, Membership) for constraint in plan), "nobody said what a member answers"
+    values = iter([constraint.values for constraint in plan if isinstance(constraint, WeightTarget)])
+    return [
+        Answered(asked_labels(probe, plan).astype(np.float64) if isinstance(probe, QueryProbe) else next(values))
+        for probe in probes
+    ]
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
@@ -382,6 +389,12 @@ def only_independent_words_are_traced(case: Case, bench: Bench) -> None:
 # --- what is not ours is not found ------------------------------------------------------------------------------------
 
 
+def numbers_asked(drawn: Drawn) -> int:
+    """How many numbers a probe wants."""
+    (probe,) = drawn.scheme.probes(drawn.public)
+    return len(probe.inputs) if isinstance(probe, QueryProbe) else drawn.public.codebook.positions
+
+
 def hostile_answers(positions: int) -> dict[str, np.ndarray]:
     alternating = np.resize([1.0, -1.0], positions)
     one = np.zeros(positions)
@@ -412,7 +425,7 @@ def hostile_answers(positions: int) -> dict[str, np.ndarray]:
 def hostile_answers_accuse_nobody(case: Case, bench: Bench) -> None:
     drawn = case.drawn(key_number(1))
     names, probes = ("owner", *INNOCENTS), drawn.scheme.probes(drawn.public)
-    for what, values in hostile_answers(drawn.public.codebook.positions).items():
+    for what, values in hostile_answers(numbers_asked(drawn)).items():
         reading = drawn.scheme.read(drawn.public, [Answered(values)] * len(probes))
         assert np.isfinite(reading.log_scores).all(), what
         scores = log10_e(reading, drawn.public.codebook, drawn.words(names))
@@ -425,7 +438,7 @@ def answers_of_a_wrong_shape_support_nothing(case: Case, bench: Bench) -> None:
     drawn = case.drawn(key_number(1))
     count = len(drawn.scheme.probes(drawn.public))
     for what in ("truncated", "empty", "too long", "of another shape"):
-        values = hostile_answers(drawn.public.codebook.positions)[what]
+        values = hostile_answers(numbers_asked(drawn))[what]
         look = drawn.look([Answered(values)] * count)
         assert verify([look], ALPHA).decision is not Decision.SUPPORTED, what
         assert (look.reading.log_scores == 0).all(), what
