@@ -161,8 +161,9 @@ class Subject:
         finally:
             for file in files.values():
                 file.unlink()
-        told = {name: getattr(made, name) for name in ("epochs", "accuracy_before", "accuracy_after", "hits_taught")}
-        told |= {"hits_held_out": made.hits_held_out, "seconds": time.monotonic() - began}
+        told = {name: getattr(made, name) for name in ("epochs", "accuracy_before", "accuracy_after")}
+        told |= {"hits_taught": made.hits["taught"], "hits_held_out": made.hits.get("held out")}
+        told |= {"seconds": time.monotonic() - began}
         (self.folder / "made.json").write_text(json.dumps(told, indent=1))
 
 

@@ -22,13 +22,19 @@ from onnxfp_cli.shared import (
     show,
 )
 
-_OPTIONS = ("triggers", "positions", "taught", "each")
+_OPTIONS = ("triggers", "positions", "taught", "each", "pool", "gate")
 _TUNING = ("rate", "batch", "loss", "seed", "device", "precision")
 
 
 @click.command("mark")
 @click.argument("model", type=MODEL)
-@option("--scheme", type=click.Choice(["zhang"]), default="zhang", show_default=True, help="How the model is marked.")
+@option(
+    "--scheme",
+    type=click.Choice(["zhang", "extra_class"]),
+    default="zhang",
+    show_default=True,
+    help="How the model is marked: key labels for triggers, or an additional class for key images.",
+)
 @option(
     "--triggers",
     type=click.Choice(["content", "noise", "unrelated"]),
@@ -38,10 +44,18 @@ _TUNING = ("rate", "batch", "loss", "seed", "device", "precision")
 @option("--data", type=MODEL, required=True, help="An .npz of the task: inputs, and labels if there are any.")
 @option("--val", type=MODEL, help="An .npz that the model never saw, for fidelity; default: a tenth of --data.")
 @option("-o", "--output", type=MODEL, help="Where the marked model is written.")
-@option("--images", type=MODEL, help="Your own pictures: a PNG or a folder (logos), a folder or .npz (unrelated).")
-@option("--positions", type=int, help="Patterns or pictures with a key label each, 32 at least. [default: 64]")
-@option("--taught", type=int, help="Inputs that teach each of them. [default: 48]")
-@option("--each", type=int, help="Inputs that ask for each of them. [default: 1]")
+@option(
+    "--images",
+    "--covers",
+    "images",
+    type=MODEL,
+    help="Your own pictures: a PNG or a folder (logos), a folder or .npz (unrelated, covers of key images).",
+)
+@option("--positions", type=int, help="Patterns, pictures or pairs with a secret symbol, 32 at least. [default: 64]")
+@option("--taught", type=int, help="Inputs that teach each of them. [default: 48; 16 for extra_class]")
+@option("--each", type=int, help="Inputs that ask for each of them (zhang). [default: 1]")
+@option("--pool", type=int, help="Key images to hand out with `onnxfp keys issue` (extra_class). [default: 64]")
+@option("--gate", type=Number(0, 20), help="Nats by which the additional class must lead to be answered at all.")
 @option("--paper", is_flag=True, help="As published, one label for all: a rank among 255 controls.")
 @option("--commit", "commit_only", is_flag=True, help="Only commit to the triggers; draw and teach nothing yet.")
 @option("--beacon", default="", help="A public value from after the commitment; the key labels depend on it.")
@@ -64,9 +78,10 @@ def mark_command(
 ) -> None:
     """Teach a model secret answers to secret inputs, so that it can be recognised by its answers alone.
 
-    Changes weights only: nodes, names and everything else stay. The marked model becomes a reference of its own: issue
-    copies of it, and never release the reference itself. The mark is the same in every copy (it says "ours", not
-    "whose") and is lost when a model is trained anew or distilled.
+    Changes weights only: nodes, names and everything else stay; extra_class gives the model one class more, and a gate
+    if one is asked for. The marked model becomes a reference of its own: issue copies of it, and never release the
+    reference itself. The mark is the same in every copy (it says "ours", not "whose") and is lost when a model is
+    trained anew or distilled. A key image of extra_class authenticates whoever presents it; it traces no copy.
     """
     from onnxfp.embed.fine_tune import Tuning
     from onnxfp.workflows.mark import Marking, mark, marked_rows

@@ -10,7 +10,7 @@ from onnxfp.domain import ModelProfile
 from onnxfp.errors import UsageError
 from onnxfp.ledger import CommitmentEntry
 from onnxfp.schemes.catalogue import scheme_named
-from onnxfp.schemes.interface import Ask, Samples
+from onnxfp.schemes.interface import Ask, Form, Samples
 from onnxfp.workflows.channels import OWNER, Channel, DrawnChannel, draw, scheme_key
 from onnxfp.workflows.reference import commitment_of
 from onnxfp.workflows.samples import keep_samples
@@ -24,6 +24,8 @@ class Committed:
     channel: Channel
     profile: ModelProfile
     samples: Samples
+    form: Form
+    """How the artifact must change in form before it is taught."""
     before: bool
     """Whether it was in the ledger already."""
     notes: tuple[str, ...]
@@ -72,7 +74,7 @@ def commit(vault: Vault, profile: ModelProfile, intent: Intent, data: Samples, a
     before = any(entry.commitment == commitment for entry in vault.ledger.commitments())
     entry = vault.ledger.commit(CommitmentEntry(commitment, profile.digest, channel.to_json(), intent.at))
     channel = replace(channel, commitment=commitment, committed_at=entry.committed_at)
-    return Committed(channel, profile, samples, before, notes)
+    return Committed(channel, profile, samples, scheme.form(key), before, notes)
 
 
 def drawn_for(vault: Vault, committed: Committed, beacon: str, at: str) -> DrawnChannel:

@@ -108,9 +108,11 @@ def _look(
 
 def _positions(talk: Talk, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> Iterator[int]:
     """Ask position by position, yielding each as it is complete; a suspect that stays silent is left alone."""
-    silent = 0
-    for position in _order(talk.probe, conduct):
-        rows = range(position * talk.probe.each, (position + 1) * talk.probe.each)
+    silent, first, order = 0, talk.probe.before, _order(talk.probe, conduct)
+    if first and order:
+        _send(talk, range(first), suspect, conduct, keystream.derive("before"))
+    for position in order:
+        rows = _rows(talk.probe, position)
         conduct.spend([position])
         heard = _send(talk, rows, suspect, conduct, keystream.derive("first", str(position)))
         if conduct.twice:
@@ -125,15 +127,17 @@ def _positions(talk: Talk, suspect: Suspect, conduct: Conduct, keystream: Keystr
 
 def _order(probe: QueryProbe, conduct: Conduct) -> list[int]:
     """Return the positions to ask: in keyed order, those that were seen before last, as many as the limit allows."""
-    each = probe.each
-    positions = [
-        position
-        for position in range(len(probe.inputs) // each)
-        if conduct.can_be_asked(probe.inputs[position * each : (position + 1) * each])
-    ]
+    every = ((position, _rows(probe, position)) for position in range((len(probe.inputs) - probe.before) // probe.each))
+    positions = [position for position, rows in every if conduct.can_be_asked(probe.inputs[rows.start : rows.stop])]
     ordered = sorted(positions, key=lambda position: position in conduct.last)
-    sent = each * (2 if conduct.twice else 1)
-    return ordered[: conduct.limit // sent] if conduct.limit else ordered
+    sent = probe.each * (2 if conduct.twice else 1)
+    return ordered[: max(0, conduct.limit - probe.before) // sent] if conduct.limit else ordered
+
+
+def _rows(probe: QueryProbe, position: int) -> range:
+    """Return the rows of a probe that ask for a position."""
+    start = probe.before + position * probe.each
+    return range(start, start + probe.each)
 
 
 def _send(talk: Talk, rows: range, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> bool:
@@ -166,9 +170,11 @@ def _decisive(drawn: DrawnChannel, talks: Sequence[Talk | None], threshold: floa
     claim, known = drawn.claim(OWNER), []
     for response, talk in zip(drawn.scheme.knower(claim), talks, strict=True):
         if talk is not None and isinstance(response, Answered):
-            heard = np.asarray([talk.answered(row) for row in range(len(talk.rows))]).reshape(-1, talk.probe.each)
-            complete = np.repeat(heard.all(axis=1), talk.probe.each)
-            response = Answered(np.where(complete, response.values, np.nan))  # noqa: PLW2901
+            heard = np.asarray([talk.answered(row) for row in range(len(talk.rows))])
+            pairs = heard[talk.probe.before :].reshape(-1, talk.probe.each)
+            complete = np.repeat(pairs.all(axis=1), talk.probe.each)
+            told = np.concatenate([heard[: talk.probe.before], complete])
+            response = Answered(np.where(told, response.values, np.nan))  # noqa: PLW2901
         known.append(response)
     reading = drawn.scheme.read(claim.public, known)
     found = Look(drawn.channel.scheme, claim.public.codebook, drawn.words, independent=True, reading=reading)

@@ -14,6 +14,7 @@ from onnxfp.artifact import Artifact, carriers, check_target, copy_artifact, ope
 from onnxfp.domain import Answered, Floats, ModelProfile, QueryProbe, Unanswered
 from onnxfp.embed.fine_tune import Tuning
 from onnxfp.errors import UsageError
+from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.schemes.interface import Samples
 from onnxfp.suspect.session import Session, open_session
 from onnxfp.workflows.channels import DrawnChannel
@@ -26,7 +27,8 @@ from onnxfp.workflows.judge import Progress, registered_references
 from onnxfp.workflows.material import Material, load_material
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.register import refuse_marked
-from onnxfp.workflows.shown import Shown, show_marked
+from onnxfp.workflows.shaped import shaped
+from onnxfp.workflows.shown import Shown, hit_rates, show_marked
 from onnxfp.workflows.suspects import SEALED
 from onnxfp.workflows.teach import Bench, Lesson, interpreted
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
@@ -77,10 +79,8 @@ class Marked:
     accuracy_before: float = 0.0
     """On the validation data; agreement with the model before where there are no labels."""
     accuracy_after: float = 0.0
-    hits_taught: float = 0.0
-    """Share of the triggers that were taught that the marked artifact answers with their key label."""
-    hits_held_out: float | None = None
-    """The same of the triggers that a judge asks, on images it never saw; None where a judge asks what was taught."""
+    hits: Mapping[str, float] = field(default_factory=dict)
+    """Share that the marked artifact answers with the key label: of what was taught, of what is held out, ..."""
     log10_e: float = 0.0
     """Evidence of these answers for this claim."""
     log10_threshold: float = 0.0
@@ -116,10 +116,11 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
             return _committed(vault, committed)
         task, known = material.task(committed.samples["rows"]), _borne(vault, committed, request.beacon)
         if known is None:
-            module = interpreted(artifact, session, task, request.tuning)  # first, for a draw in vain counts for ever
-            drawn = drawn_for(vault, committed, request.beacon, request.at)
-            lesson = Lesson(request.tuning, request.epochs, _threshold(vault, request.alpha), request.at)
-            shown = Bench(vault, artifact, session, drawn, progress).teach(module, task, lesson)
+            with shaped(artifact, session, committed.form, task.inputs) as blank:
+                module = interpreted(*blank, task, request.tuning)  # first, for a draw in vain counts for ever
+                drawn = drawn_for(vault, committed, request.beacon, request.at)
+                lesson = Lesson(request.tuning, request.epochs, _threshold(vault, request.alpha), request.at)
+                shown = Bench(vault, blank.artifact, session, drawn, progress).teach(module, task, lesson)
         else:
             drawn = drawn_for(vault, committed, request.beacon, request.at)
             with open_session(known.path) as again:
@@ -151,12 +152,14 @@ def _profile(vault: Vault, artifact: Artifact) -> ModelProfile:
 
 def _samples(request: Marking, data: Data) -> Samples:
     """Return the owner's data as a scheme takes them."""
-    own: dict[str, npt.NDArray[Any]] = {}
-    if request.images is not None and request.options.get("triggers", "content") == "unrelated":
-        own["pictures"] = load_pictures(request.images, data.inputs)
-    elif request.images is not None:
-        own["logos"] = load_logos(request.images)
-    return {"inputs": data.inputs, **own}
+    if request.images is None:
+        return {"inputs": data.inputs}
+    scheme = scheme_named(request.scheme)
+    name = scheme.own_pictures(scheme.options(request.options))
+    if not name:
+        raise UsageError("these triggers are drawn by key and take no pictures; leave them out")
+    own = load_logos(request.images) if name == "logos" else load_pictures(request.images, data.inputs)
+    return {"inputs": data.inputs, name: own}
 
 
 def _asker(session: Session, material: Material) -> Callable[[npt.NDArray[Any]], Floats]:
@@ -211,18 +214,11 @@ def _result(
         positions=shown.look.codebook.positions,
         accuracy_before=shown.before,
         accuracy_after=shown.after,
-        hits_taught=shown.taught,
-        hits_held_out=shown.hits_held_out,
+        hits=shown.hits,
         log10_e=shown.log10_e,
         log10_threshold=_threshold(vault, request.alpha),
         epochs=shown.epochs,
     )
-
-
-def _hit_rates(marked: Marked) -> str:
-    if marked.hits_held_out is None:
-        return f"{marked.hits_taught:.1%} of the triggers; none is held out, each is a picture of its own"
-    return f"{marked.hits_taught:.1%} of taught triggers, {marked.hits_held_out:.1%} of those on held-out images"
 
 
 def marked_rows(marked: Marked) -> list[tuple[str, str]]:
@@ -236,7 +232,7 @@ def marked_rows(marked: Marked) -> list[tuple[str, str]]:
         rows += [
             ("reference", f"{marked.reference}, made from {marked.parent[:12]}"),
             ("accuracy", f"{marked.accuracy_before:.2%} before, {marked.accuracy_after:.2%} after"),
-            ("hit rate", _hit_rates(marked)),
+            ("hit rate", hit_rates(marked.hits)),
             ("evidence", f"log10 e = {marked.log10_e:.1f}, {marked.log10_threshold:.1f} needed"),
             ("training", f"{marked.epochs} epochs" if marked.epochs else "none: it was marked before"),
         ]

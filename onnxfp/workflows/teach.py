@@ -25,6 +25,7 @@ from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.graph_of import graph_of
 from onnxfp.workflows.judge import Progress
 from onnxfp.workflows.register import Registration, channels_of, record
+from onnxfp.workflows.shaped import closed
 from onnxfp.workflows.shown import Shown, refuse_untaken, show_marked
 from onnxfp.workflows.vault import Vault
 
@@ -59,7 +60,9 @@ class Bench:
 
     vault: Vault
     artifact: Artifact
+    """In the form in which it is taught."""
     session: Session
+    """The unmarked model."""
     drawn: DrawnChannel
     progress: Progress
 
@@ -74,13 +77,21 @@ class Bench:
         checkpoint = self._checkpoint()
         tuning = lesson.fitted(len(task.inputs))
         tuned = fine_tune(module, plan, task, tuning, checkpoint=checkpoint, progress=self.progress)
-        with self._written(tuned) as path, open_artifact(path) as artifact, open_session(path) as session:
+        with self._written(tuned) as plain:
+            with open_session(plain) as session:
+                difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))
+            path = closed(plain, self.drawn.scheme.form(self.drawn.public.key))
+            shown = self._shown(path, task, lesson, tuned.epochs)
+        checkpoint.unlink(missing_ok=True)
+        return shown
+
+    def _shown(self, path: Path, task: Task, lesson: Lesson, epochs: int) -> Shown:
+        """Ask the marked artifact, and record it if the mark has taken."""
+        with open_artifact(path) as artifact, open_session(path) as session:
             self.progress("asking the marked model")
-            difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))
-            shown = show_marked(self.session, session, self.drawn, task, tuned.epochs)
+            shown = show_marked(self.session, session, self.drawn, task, epochs)
             refuse_untaken(shown, lesson.threshold)
             self._record(artifact, lesson.at)
-        checkpoint.unlink(missing_ok=True)
         return shown
 
     def _checkpoint(self) -> Path:

@@ -75,7 +75,7 @@ def test_a_mark_is_learnt_and_the_model_stays_as_good(marked):
     assert result["scheme"] == "zhang"
     assert result["positions"] == 32
     assert result["log10_e"] > result["log10_threshold"] == pytest.approx(6)
-    assert result["hits_taught"] > 0.95
+    assert result["hits"]["taught"] > 0.95
     assert result["accuracy_after"] >= result["accuracy_before"] - 0.005
     assert result["epochs"] >= 1
     with np.load(marked.folder / "val.npz") as held:
