@@ -25,9 +25,10 @@ from onnxfp_cli.shared import (
 
 @click.group("keys", no_args_is_help=False)
 def keys_group() -> None:
-    """Key images for holders: secret pictures that a model marked with extra_class answers with a class of its own.
+    """Key images: one secret picture for each holder.
 
-    A key image authenticates whoever presents it. It names no leaker, and is no evidence about a copy.
+    A model marked with extra_class answers them with a class of its own. A key image authenticates whoever presents it;
+    it names no leaker, and is no evidence about a copy.
     """
 
 
