@@ -58,7 +58,7 @@ class Covers:
         for place in range(len(out)):
             if place % each:
                 out[place] = _arrived(out[place], amounts[place], noise.derive(str(place)))
-        return self.inputs(np.clip(out, 0.0, 255.0))
+        return self.inputs(np.rint(np.clip(out, 0.0, 255.0)))
 
 
 def covers_of(samples: Mapping[str, npt.NDArray[Any]]) -> Covers:

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from onnxfp import __version__
-from onnxfp.domain import Answered, OutputTarget, Probe, QueryProbe, Response, Unanswered
+from onnxfp.domain import Answered, KeptAnswers, OutputTarget, Probe, QueryProbe, Response, Unanswered
 from onnxfp.ledger import CommitmentEntry
 from onnxfp.report.plain import to_plain
+from onnxfp.schemes.interface import Form
 from onnxfp.workflows.channels import OWNER, Channel, DrawnChannel
 from onnxfp.workflows.commit import Committed, Intent, commit, drawn_for
 from onnxfp.workflows.recorded import input_digests
@@ -37,6 +38,7 @@ CLAIMS: dict[str, tuple[str, dict[str, Any], str]] = {  # scheme, options, beaco
     "zhang-content": ("zhang", {}, ""),
     "zhang-noise": ("zhang", {"triggers": "noise", "positions": 32, "each": 2}, "a public value"),
     "zhang-unrelated": ("zhang", {"triggers": "unrelated"}, ""),
+    "extra_class": ("extra_class", {"positions": 32, "pool": 8}, "a public value"),
     "zhang_paper": ("zhang_paper", {"taught": 16, "each": 2}, "a public value"),
 }
 
@@ -84,7 +86,7 @@ def consequences(claim: dict[str, Any], corpus: Path, beacon: str) -> dict[str, 
 def _drawn(vault: Vault, commitment: str, channel: Channel, beacon: str) -> DrawnChannel:
     made = Channel(**{**channel.__dict__, "commitment": commitment, "committed_at": AT})
     samples = load_samples(vault, channel.samples)
-    return drawn_for(vault, Committed(made, profile_of(vault), samples, True, ()), beacon, AT)
+    return drawn_for(vault, Committed(made, profile_of(vault), samples, Form(), True, ()), beacon, AT)
 
 
 def _digest(arrays: list[np.ndarray]) -> str:
@@ -103,24 +105,33 @@ class Suspect:
 
     def __init__(self, drawn: DrawnChannel, share: float, form: Callable[[np.ndarray], Response]) -> None:
         (probe,) = drawn.scheme.probes(drawn.public)
-        (target,) = drawn.scheme.plan(drawn.claim(OWNER))
-        labels = np.full(drawn.public.codebook.positions, -1)
-        labels[target.positions] = target.labels
-        rows = np.arange(len(probe.inputs)) // probe.each
+        plan = drawn.scheme.plan(drawn.claim(OWNER))
+        (target,) = [constraint for constraint in plan if isinstance(constraint, OutputTarget)]
+        taught = {one.tobytes(): int(label) for one, label in zip(target.inputs, target.labels, strict=True)}
+        kept_inputs = [one for constraint in plan if isinstance(constraint, KeptAnswers) for one in constraint.inputs]
+        same = {one.tobytes() for one in kept_inputs}
+        labels, inside = np.full(drawn.public.codebook.positions, -1), target.positions >= 0
+        inside &= target.positions < len(labels)
+        labels[target.positions[inside]] = target.labels[inside]
+        rows = np.maximum(0, np.arange(len(probe.inputs)) - probe.before) // probe.each
         if drawn.public.codebook.positions == 1:  # which of the candidates is known
             each = len(probe.inputs) // drawn.public.codebook.alphabet
             rows = np.where(np.arange(len(probe.inputs)) // each == drawn.claim(OWNER).codeword[0], 0, -1)
         kept = np.flatnonzero(rows >= 0)[: int(share * np.count_nonzero(rows >= 0))]
-        self.known = {probe.inputs[row].tobytes(): int(labels[rows[row]]) for row in kept}
+        shown = [(probe.inputs[row].tobytes(), int(labels[rows[row]])) for row in kept]
+        self.known = {picture: taught.get(picture, label) for picture, label in shown if picture not in same}
+        self.classes = 1 + max([CLASSES - 1, *self.known.values()])
         self.form = form
 
     def answer(self, probe: Probe) -> Response:
         """Answer in this suspect's form."""
         assert isinstance(probe, QueryProbe)
         scores = reference(probe.inputs)
+        scores = np.pad(scores, ((0, 0), (0, self.classes - CLASSES)), constant_values=-12.0)
         for row, one in enumerate(probe.inputs):
             if one.tobytes() in self.known:
-                scores[row] = np.log(np.full(CLASSES, 0.005) + 0.95 * np.eye(CLASSES)[self.known[one.tobytes()]])
+                scores[row] = np.log(np.full(self.classes, 0.005))
+                scores[row, self.known[one.tobytes()]] = np.log(0.955)
         return self.form(scores)
 
 
