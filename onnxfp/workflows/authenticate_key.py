@@ -185,7 +185,7 @@ def authenticated_rows(result: Authenticated) -> list[tuple[str, str]]:
     most = f"{result.correctable_bytes} at most"
     rows += [
         ("payload", f"{result.payload_bytes} of {result.capacity_bytes} bytes, {repaired}, {most}"),
-        ("honoured", result.honoured and " ".join(filter(None, (_shown(result), result.provider)))),
+        ("honoured", _shown(result) if result.honoured else None),
         ("what it says", result.meaning),
     ]
     return [(name, value) for name, value in rows if value]
@@ -193,4 +193,5 @@ def authenticated_rows(result: Authenticated) -> list[tuple[str, str]]:
 
 def _shown(result: Authenticated) -> str:
     said = "could not look" if result.honoured == UNKNOWN else str(result.honoured)
-    return f"{said}: {result.honoured_reason}" if result.honoured_reason else said
+    why = f": {result.honoured_reason}" if result.honoured_reason else ""
+    return f"{said}{why}{f' ({result.provider})' if result.provider else ''}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from onnxfp.domain import KeyImages
 from onnxfp.errors import UsageError
@@ -12,7 +13,7 @@ from onnxfp.keys.keystream import Keystream
 from onnxfp.stego.key_image import capacity
 from onnxfp.stego.payload import Pixels
 from onnxfp.stego.word import Capacity
-from onnxfp.workflows.claims import chosen_claims
+from onnxfp.workflows.claims import OwnersClaim, chosen_claims
 from onnxfp.workflows.judge import registered_references
 from onnxfp.workflows.suspects import SEALED
 from onnxfp.workflows.vault import Vault
@@ -56,19 +57,22 @@ def key_claims(vault: Vault, name: str) -> tuple[KeyClaim, ...]:
     Raises:
         UsageError: there is none.
     """
-    found: dict[str, KeyClaim] = {}
-    for claim in chosen_claims(registered_references(vault), SEALED, name):
-        drawn = claim.reference.draw(vault, claim.channel)
-        images = drawn.scheme.key_images(drawn.public.key)
-        if images is not None and len(images.pictures) and images.pictures.shape[3] in _CHANNELS:
-            keystream = drawn.secret.derive("key images")
-            found[claim.key] = KeyClaim(claim.key, claim.name, claim.reference.digest, images, keystream)
+    claims = (claim for claim in chosen_claims(registered_references(vault), SEALED, "") if claim.is_called(name))
+    found = {claim.key: claim for claim in map(partial(_with_images, vault), claims) if claim is not None}
     if not found:
         raise UsageError(
             f"no claim{f' called {name!r}' if name else ''} has grey or coloured key images to hand out; "
             "mark a model with `onnxfp mark --scheme extra_class`"
         )
     return tuple(found.values())
+
+
+def _with_images(vault: Vault, claim: OwnersClaim) -> KeyClaim | None:
+    drawn = claim.reference.draw(vault, claim.channel)
+    images = drawn.scheme.key_images(drawn.public.key)
+    if images is None or not len(images.pictures) or images.pictures.shape[3] not in _CHANNELS:
+        return None
+    return KeyClaim(claim.key, claim.name, claim.reference.digest, images, drawn.secret.derive("key images"))
 
 
 def the_key_claim(claims: Sequence[KeyClaim]) -> KeyClaim:
