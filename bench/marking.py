@@ -57,6 +57,16 @@ class Lesson:
     """Of the scheme, beside what the kind of trigger says."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """What a model is marked with."""
+
+    scheme: str
+    options: tuple[tuple[str, Any], ...] = ()
+    pictures: str = ""
+    """The owner's own pictures: an .npz in the cache; empty for none."""
+
+
 _TUNING = Tuning(margin=2.0, truth=1.0, precision="bf16")  # said here, so that another default changes no result
 LESSONS = {
     "mnist": Lesson("mnist", 20_000, replace(_TUNING, loss=0.006, share=0.25, rate=0.02), 0.003),
@@ -83,11 +93,20 @@ class Answerer(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """One zoo model with one kind of trigger."""
+    """One zoo model with one kind of trigger, or marked in another way."""
 
     task: str
     seed: int
     kind: str
+    other: Way | None = None
+    """Where it is not marked with triggers of that kind."""
+
+    @property
+    def way(self) -> Way:
+        """What it is marked with."""
+        kind, _, positions = self.kind.partition("/")
+        chosen = {"triggers": kind, **({"positions": int(positions)} if positions else {}), **self.lesson.options}
+        return self.other or Way("zhang", tuple(chosen.items()))
 
     @property
     def name(self) -> str:
@@ -112,7 +131,9 @@ class Subject:
     @cached_property
     def folder(self) -> Path:
         """Where vault and marked model are kept; another recipe is another folder."""
-        made_from = hashlib.sha256(repr((self.lesson, self.unmarked.name, VALIDATED)).encode()).hexdigest()[:8]
+        other = () if self.other is None else (self.other,)
+        recipe = repr((self.lesson, self.unmarked.name, VALIDATED, *other))
+        made_from = hashlib.sha256(recipe.encode()).hexdigest()[:8]
         return CACHE / "taught" / f"{self.name.replace('/', '.')}-{made_from}"
 
     @property
@@ -148,11 +169,18 @@ class Subject:
         train, held = slice(0, images), slice(len(split.x_train) - VALIDATED, None)
         for name, rows in (("train", train), ("held", held)):
             np.savez(self.folder / f"{name}.npz", inputs=split.x_train[rows], labels=split.y_train[rows])
-        kind, _, positions = self.kind.partition("/")
-        options = {"triggers": kind, **({"positions": int(positions)} if positions else {}), **self.lesson.options}
         files = {name: self.folder / f"{name}.npz" for name in ("train", "held")}
+        way, pictures = self.way, CACHE / self.way.pictures if self.way.pictures else None
         request = Marking(
-            self.unmarked, "zhang", options, files["train"], path, AT, val=files["held"], tuning=self.lesson.tuning
+            self.unmarked,
+            way.scheme,
+            dict(way.options),
+            files["train"],
+            path,
+            AT,
+            val=files["held"],
+            images=pictures,
+            tuning=self.lesson.tuning,
         )
         began = time.monotonic()
         try:
@@ -162,7 +190,8 @@ class Subject:
             for file in files.values():
                 file.unlink()
         told = {name: getattr(made, name) for name in ("epochs", "accuracy_before", "accuracy_after")}
-        told |= {"hits_taught": made.hits["taught"], "hits_held_out": made.hits.get("held out")}
+        told |= {"hits": dict(made.hits)}
+        told |= {"hits_taught": made.hits.get("taught"), "hits_held_out": made.hits.get("held out")}
         told |= {"seconds": time.monotonic() - began}
         (self.folder / "made.json").write_text(json.dumps(told, indent=1))
 
@@ -197,8 +226,8 @@ def judge(subject: Subject, suspect: Answerer, title: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with subject.vault() as vault:
         for access, answerer in (("labels", OnlyLabels(suspect)), ("scores", suspect)):
-            whole = _verdict(vault, f"{title}, {access}, all", answerer, fixed=True)
-            enough = _verdict(vault, f"{title}, {access}", answerer, fixed=False)
+            whole = _verdict(vault, (f"{title}, {access}, all", subject.way.scheme), answerer, fixed=True)
+            enough = _verdict(vault, (f"{title}, {access}", subject.way.scheme), answerer, fixed=False)
             claim = whole.claims[0]
             found[access] = {
                 "log10_e": claim.log10_e,
@@ -211,10 +240,11 @@ def judge(subject: Subject, suspect: Answerer, title: str) -> dict[str, Any]:
     return found
 
 
-def _verdict(vault: Vault, identity: str, suspect: Answerer, *, fixed: bool) -> Verdict:
+def _verdict(vault: Vault, identity: tuple[str, str], suspect: Answerer, *, fixed: bool) -> Verdict:
     # Another identity for every way of asking, since a second look at the same suspect halves alpha.
-    asking = Asking(ALPHA, AT, claim="zhang", fixed=fixed)
-    return verify_suspect(vault, ExaminedSealed(identity, suspect), asking, lambda line: None)
+    name, claim = identity
+    asking = Asking(ALPHA, AT, claim=claim, fixed=fixed)
+    return verify_suspect(vault, ExaminedSealed(name, suspect), asking, lambda line: None)
 
 
 def accuracy(path: Path, split: zoo.Split) -> float:
@@ -224,10 +254,10 @@ def accuracy(path: Path, split: zoo.Split) -> float:
 
 def measured(subject: Subject) -> dict[str, Any]:
     """What marking came to, or why it failed; kept."""
-    return kept(_title(subject), lambda: _measured(subject))
+    return kept(title_of(subject), lambda: _measured(subject))
 
 
-def _title(subject: Subject) -> str:
+def title_of(subject: Subject) -> str:
     return f"marking-{subject.folder.name}"
 
 
@@ -251,7 +281,7 @@ def _measured(subject: Subject) -> dict[str, Any]:
 
 def took(subject: Subject, *, whole: bool = True) -> bool:
     """Whether the mark took; unless it is the whole run, what was not measured did not."""
-    return (whole or is_kept(_title(subject))) and "failed" not in measured(subject)
+    return (whole or is_kept(title_of(subject))) and "failed" not in measured(subject)
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------
@@ -277,7 +307,7 @@ def table(*, whole: bool) -> str:
 
 def _row(task: str, kind: str, *, whole: bool) -> tuple[str, ...]:
     planned = [subject for subject in subjects(task) if subject.kind == kind]
-    runs = [measured(subject) for subject in planned if whole or is_kept(_title(subject))]
+    runs = [measured(subject) for subject in planned if whole or is_kept(title_of(subject))]
     good = [run for run in runs if "failed" not in run]
     failed = f", **{len(runs) - len(good)} failed**" if len(good) < len(runs) else ""
     missing = f" of {len(planned)}, the others were not measured" if len(runs) < len(planned) else ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,12 @@ def none(subject: Subject, destination: Path) -> Path:
     return subject.marked
 
 
-def step(text: str) -> Attack:
-    """One of `onnxfp attack`."""
+def step(text: str, before: Attack = none) -> Attack:
+    """One of `onnxfp attack`, perhaps after another attack."""
 
     def attack(subject: Subject, destination: Path) -> Path:
-        run(parse(text), [subject.marked], destination, 0, force=True)
+        source = before(subject, destination.with_suffix(".before.onnx"))
+        run(parse(text), [source], destination, 0, force=True)
         return destination
 
     return attack
@@ -148,6 +149,12 @@ ATTACKS: dict[str, Attack] = {
     "prune 50 %, fine-tune all": fine_tuning("all", before=step("prune:0.5")),
     "distil into a fresh network": distillation,
 }
+ON_A_CLASS: dict[str, Attack] = {
+    **{name: step(name) for name in ("drop_class", "mask_class", "merge_class")},
+    "fine-tune all, drop_class": step("drop_class", before=fine_tuning("all")),
+    "last layer anew, fine-tune all, drop_class": step("drop_class", before=fine_tuning("fresh")),
+}
+"""Of models that were taught a class of their own."""
 
 
 def noise(deviation: float) -> Change:
@@ -194,10 +201,12 @@ def attacked(*, whole: bool) -> list[Subject]:
     return [subject for subject in chosen if took(subject, whole=whole)]
 
 
-def measure(subject: Subject, *, whole: bool) -> dict[str, dict[str, Any]]:
+def measure(
+    subject: Subject, attacks: Collection[str] = (*ATTACKS, *CHANGES), *, whole: bool
+) -> dict[str, dict[str, Any]]:
     """One result per attack; what was measured before is kept."""
-    attacks = [*ATTACKS, *CHANGES]
-    if subject.task == "cifar10":
+    attacks = list(attacks)
+    if subject.task == "cifar10" and "distil into a fresh network" in attacks:
         attacks.remove("distil into a fresh network")  # the statistics of batch normalisation are constants of the file
     chosen = [name for name in attacks if whole or is_kept(_title(subject, name))]
     return {name: kept(_title(subject, name), lambda name=name: _measured(subject, name)) for name in chosen}
@@ -213,7 +222,7 @@ def _measured(subject: Subject, attack: str) -> dict[str, Any]:
         if attack in CHANGES:
             path, images = subject.marked, CHANGES[attack](images)
         else:
-            path = ATTACKS[attack](subject, Path(folder) / "leaked.onnx")
+            path = (ATTACKS | ON_A_CLASS)[attack](subject, Path(folder) / "leaked.onnx")
         accuracy = float(np.mean(_answers(path, images).argmax(axis=1) == labels))
         with open_session(path) as session:
             suspect = Changing(session, CHANGES[attack]) if attack in CHANGES else session

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from bench import zoo
 from bench.marking import subjects, took
 from bench.results import is_kept, kept, markdown
 from onnxfp.artifact import open_artifact, profile
-from onnxfp.domain import Answered, Floats, ModelProfile, PublicClaim
+from onnxfp.domain import Answered, Floats, ModelProfile, PublicClaim, QueryProbe, Symbols
 from onnxfp.keys.keystream import Keystream
+from onnxfp.schemes.interface import Scheme
 from onnxfp.schemes.zhang import Zhang
 from onnxfp.suspect.outputs import class_answers
 from onnxfp.verdict.betting import log10_e
@@ -76,35 +78,58 @@ def _of_crowd(kind: str, keys: int, crowd: dict[str, Path], *, whole: bool) -> d
 
 
 def _chunk(kind: str, keys: range, crowd: dict[str, Path]) -> dict[str, Any]:
-    asks = [_ask(str(path)) for path in crowd.values()]
+    asks = [asker(str(path)) for path in crowd.values()]
     secrets = [Keystream(hashlib.sha256(f"stranger {kind} {key}".encode()).digest()) for key in keys]
     rows = [_under_key(kind, secret, asks) for secret in secrets]
     return {name: np.array([row[name] for row in rows]).round(6).tolist() for name in VALUES}
 
 
-def _under_key(kind: str, keystream: Keystream, asks: list[Ask]) -> dict[str, list[float]]:
-    """log10 e by labels and by scores, and p, of all strangers under one fresh key."""
-    scheme = Zhang()
-    options = scheme.options({"triggers": kind, "taught": 1})  # nobody is taught
+@dataclass(frozen=True)
+class Fresh:
+    """A claim that a fresh key made on the unmarked Fashion-MNIST model; nobody was taught it."""
+
+    scheme: Scheme[Any]
+    claim: PublicClaim[Any]
+    word: Symbols
+
+    @property
+    def inputs(self) -> NDArray[Any]:
+        """What is asked, (samples, ...)."""
+        (probe,) = self.scheme.probes(self.claim)
+        assert isinstance(probe, QueryProbe)
+        return probe.inputs
+
+    def weighed(self, scores: Floats) -> dict[str, float]:
+        """log10 e of answers (samples, classes) by labels and by scores, and p of the hits."""
+        found: dict[str, float] = {}
+        for access, values in (("labels", scores.argmax(axis=1).astype(np.float64)), ("scores", scores)):
+            reading = self.scheme.read(self.claim, [Answered(values)])
+            found[access] = float(log10_e(reading, self.claim.codebook, self.word[None])[0])
+        assert reading.tally is not None
+        return found | {"p": exact_tail(reading.tally, self.claim.codebook, self.word)}
+
+
+def fresh(scheme: Scheme[Any], values: dict[str, Any], keystream: Keystream) -> Fresh:
+    """Draw a claim."""
+    options = scheme.options(values)
     own = {"inputs": zoo.data("fashion_mnist").x_train[:OWN]}
-    samples = scheme.select(own, options, keystream, _ask(str(zoo.fashion(0))))
+    samples = scheme.select(own, options, keystream, asker(str(zoo.fashion(0))))
     key = scheme.keygen(_profile(), samples, options, keystream)
     secret = keystream.derive("words", "owner")
-    claim = PublicClaim(key, key.code.codebook(secret, key.positions))
-    word = key.code.words(secret, claim.codebook, ["owner"])
-    found: dict[str, list[float]] = {name: [] for name in VALUES}
-    for ask in asks:
-        scores = ask(key.asked)
-        for access, values in (("labels", scores.argmax(axis=1).astype(np.float64)), ("scores", scores)):
-            reading = scheme.read(claim, [Answered(values)])
-            found[access].append(float(log10_e(reading, claim.codebook, word)[0]))
-        assert reading.tally is not None
-        found["p"].append(exact_tail(reading.tally, claim.codebook, word[0]))
-    return found
+    codebook = key.code.codebook(secret, key.positions)
+    return Fresh(scheme, PublicClaim(key, codebook), key.code.words(secret, codebook, ["owner"])[0])
+
+
+def _under_key(kind: str, keystream: Keystream, asks: list[Ask]) -> dict[str, list[float]]:
+    """log10 e by labels and by scores, and p, of all strangers under one fresh key."""
+    drawn = fresh(Zhang(), {"triggers": kind, "taught": 1}, keystream)  # nobody is taught
+    found = [drawn.weighed(ask(drawn.inputs)) for ask in asks]
+    return {name: [one[name] for one in found] for name in VALUES}
 
 
 @cache
-def _ask(path: str) -> Ask:
+def asker(path: str) -> Ask:
+    """Whoever answers for a file, in this process: log-probabilities (samples, classes)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -154,7 +179,7 @@ def table(*, whole: bool) -> str:
                 ", ".join(f"{np.mean(10.0 ** values[access]):.2f}" for access in ("labels", "scores")),
                 str(claims) if claims == 0 else f"**{claims}**",
                 ", ".join(f"{np.mean(values['p'] <= level):.3g}" for level in LEVELS),
-                "yes" if all(_kept(found["p"], level) for level in LEVELS) else "**no**",
+                "yes" if all(is_bounded(found["p"], level) for level in LEVELS) else "**no**",
             )
         )
     told_of = [crowd for crowd in crowds() if _of_crowd("content", KEYS["content"], crowd, whole=False)]
@@ -165,7 +190,7 @@ def table(*, whole: bool) -> str:
     return f"{markdown(header, rows)}\n\nModels: {independent} independent trainings{short}; {others}."
 
 
-def _kept(p: Floats, level: float) -> bool:
+def is_bounded(p: Floats, level: float) -> bool:
     """Whether no more p-values are below a level than chance allows; models under one key depend on one another."""
     told = ~np.isnan(p)
     keys = told.any(axis=1)
