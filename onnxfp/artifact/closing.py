@@ -74,7 +74,7 @@ def exclusive(flow: Flow, head: Head, place: int) -> None:
     for at in before:
         name = flow.nodes[at].outputs[0]
         if flow.uses[name] != 1:
-            refuse("logits of which nothing is taken before they are pooled", f"{flow.uses[name]} uses of '{shown(name)}'")
+            refuse("logits that nothing takes before they are pooled", f"{flow.uses[name]} uses of '{shown(name)}'")
     if place != head.place and place not in head.path:
         refuse("pools on the way to the first output", f"{called(flow.nodes[place])} beside it")
 
@@ -129,7 +129,9 @@ def _insert(change: Change, flow: Flow, head: Head, followed: Followed, place: i
     before = change.free(f"{name}_open")
     _add(change, f"{name}_offset", found.dtype, values)
     change.outputs[place] = before
-    change.behind[place] = entry(NODE, node_message("Add", (before, change.added[-1].name), name))
+    change.behind[place] = entry(
+        NODE, node_message(change.free(f"{name}_Add"), "Add", (before, change.added[-1].name), name)
+    )
 
 
 def _add(change: Change, name: str, dtype: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:

@@ -7,6 +7,7 @@ n > m + margin  ->  z as it is;  else n becomes m - 30, so that the C others ans
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from onnxfp.errors import UsageError
 
 SHUT = 30.0  # nats below the largest logit
 _OLDEST = 9  # version of the operators that has Where
+_OLDEST_OF_BFLOAT16 = 16  # the version whose Where takes it
 _AXES_AS_INPUT = 18  # since when ReduceMax takes its axes as an input
 _NEGATIVE_AXES = 11  # since when axes may be counted from the back
 _LOWEST = {"float": -3e38, "double": -1e308, "float16": -65504.0, "bfloat16": -3e38}
@@ -51,14 +53,16 @@ def write_gated(artifact: Artifact, destination: Path, margin: float, *, force: 
     if not (math.isfinite(margin) and margin >= 0):
         raise UsageError(f"expected a margin of zero or more nats, found {margin}; name how far the class must lead")
     flow = flow_of(artifact)
-    if flow.opset < _OLDEST:
-        refuse(f"operators of version {_OLDEST} or newer for a gate", f"version {flow.opset}")
     head = find_head(flow)
     followed = follow(flow, head)
     place = max((at for at in followed.nodes if flow.nodes[at].op_type in LOGIT_MAKERS), default=head.place)
     exclusive(flow, head, place)
+    logits = followed.values[flow.nodes[place].outputs[0]]
+    oldest = _OLDEST_OF_BFLOAT16 if logits.dtype == "bfloat16" else _OLDEST
+    if flow.opset < oldest:
+        refuse(f"operators of version {oldest} or newer for a gate of {logits.dtype}", f"version {flow.opset}")
     change = Change(names=flow.names())
-    _insert(change, flow, followed.values[flow.nodes[place].outputs[0]], place, margin)
+    _insert(change, flow, logits, place, margin)
     write_changed(artifact, change, destination, force=force)
 
 
@@ -73,18 +77,18 @@ def _insert(change: Change, flow: Flow, found: Classes, place: int, margin: floa
     )
     along = {"axes": (axis,)} if flow.opset < _AXES_AS_INPUT else {}
     over = () if along else (new["axes"],)
-    nodes = (
-        node_message("Where", (new["mask"], new["lowest"], z), others),
-        node_message("ReduceMax", (others, *over), largest, {**along, "keepdims": 1}),
-        node_message("Gather", (z, new["index"]), additional, {"axis": axis}),
-        node_message("Add", (largest, new["margin"]), bar),
-        node_message("Greater", (additional, bar), leads),
-        node_message("Sub", (largest, new["distance"]), shut),
-        node_message("Where", (leads, additional, shut), chosen),
-        node_message("Where", (new["mask"], chosen, z), logits),
+    nodes: tuple[tuple[str, tuple[str, ...], str, Mapping[str, int | tuple[int, ...]]], ...] = (
+        ("Where", (new["mask"], new["lowest"], z), others, {}),
+        ("ReduceMax", (others, *over), largest, {**along, "keepdims": 1}),
+        ("Gather", (z, new["index"]), additional, {"axis": axis}),
+        ("Add", (largest, new["margin"]), bar, {}),
+        ("Greater", (additional, bar), leads, {}),
+        ("Sub", (largest, new["distance"]), shut, {}),
+        ("Where", (leads, additional, shut), chosen, {}),
+        ("Where", (new["mask"], chosen, z), logits, {}),
     )
     change.outputs[place] = z
-    change.behind[place] = b"".join(entry(NODE, node) for node in nodes)
+    change.behind[place] = b"".join(entry(NODE, node_message(change.free(f"{node[2]}_node"), *node)) for node in nodes)
 
 
 def _from_the_front(found: Classes, flow: Flow, place: int) -> int:

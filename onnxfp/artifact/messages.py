@@ -60,12 +60,16 @@ def constant_attribute(tensor: NewTensor) -> bytes:
 
 
 def node_message(
-    operator: str, inputs: Sequence[str], output: str, attributes: Mapping[str, int | tuple[int, ...]] | None = None
+    name: str,
+    operator: str,
+    inputs: Sequence[str],
+    output: str,
+    attributes: Mapping[str, int | tuple[int, ...]] | None = None,
 ) -> bytes:
-    """Return a NodeProto of the standard's domain with one output, named after it."""
-    ends = b"".join(entry(1, name) for name in inputs) + entry(2, output)
+    """Return a NodeProto of the standard's domain with one output."""
+    ends = b"".join(entry(1, value) for value in inputs) + entry(2, output)
     described = b"".join(entry(5, _attribute(*item)) for item in (attributes or {}).items())
-    return ends + entry(3, output) + entry(4, operator) + described
+    return ends + entry(3, name) + entry(4, operator) + described
 
 
 def _attribute(name: str, value: int | tuple[int, ...]) -> bytes:
