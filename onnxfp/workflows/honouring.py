@@ -20,6 +20,7 @@ from onnxfp.workflows.vault import Vault
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 
+_REQUESTS = 4  # what it is, and one picture: whoever takes longer than as many timeouts has given no answer
 _REMOTE = ("http://", "https://", "grpc://", "grpcs://")
 
 
@@ -96,6 +97,7 @@ def _answering(vault: Vault, suspect: SuspectAt, probe: QueryProbe) -> Iterator[
             token=suspect.token,
             token_in_clear=suspect.token_in_clear,
             timeout_s=suspect.timeout,
+            deadline_s=_REQUESTS * suspect.timeout,
             input_name=suspect.input_name,
             transform=Transform.parse(suspect.transform),
             ca_file=suspect.ca_file,

@@ -34,6 +34,7 @@ from onnxfp.workflows.list_keys import held_rows, list_keys, revoke_key
 from onnxfp.workflows.vault import open_vault
 from tests.cli.test_secrets import leaks
 from tests.stego.pictures import KEY
+from tests.suspect.misbehaving import WAYS, Misbehaving
 from tests.workflows.holders import AT, LATER, claim_of, issue_to, vault
 
 __all__ = ["vault"]
@@ -397,6 +398,26 @@ def test_an_endpoint_that_is_not_there_could_not_be_asked(vault, tmp_path):
     asked = SuspectAt("http://127.0.0.1:9/v2/models/m", timeout=2.0)
     found = authenticate_key_of(vault, [claim_of()], Presented(tmp_path / "a.png", AT, suspect=asked))
     assert (found.honoured, found.decision) == ("unknown", Decision.INCONCLUSIVE)
+
+
+RIGHT = {"good", "nested", "labels", "names", "top_two", "classification", "one_at_a_time", "eight_at_a_time"}
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_whatever_an_endpoint_does_is_told_in_a_line(vault, tmp_path, way):
+    """Its tiny model answers class 2 to what it is asked here; a way of its own may be right, wrong or no answer."""
+    claim = claim_of()
+    shown = lambda pictures: np.float32([[0, 0, 5, 0]] * len(pictures))  # noqa: E731
+    claim = replace(claim, images=replace(claim.images, inputs=shown, label=2))
+    issue_to(vault, "Acme", tmp_path / "a.png", claim=claim)
+    with Misbehaving([way]) as served:
+        asked = SuspectAt(served.url, timeout=0.5, token="open-sesame-open")
+        found = authenticate_key_of(vault, [claim], Presented(tmp_path / "a.png", AT, suspect=asked))
+    assert found.status == "genuine"
+    assert found.honoured in ({"yes"} if way in RIGHT else {"yes", "no", "unknown"})
+    told = table(authenticated_rows(found)) + to_json(found)
+    assert "open-sesame" not in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(
