@@ -126,9 +126,15 @@ def _features(asked: AskedPairs, values: Floats, labels: npt.NDArray[np.int64]) 
         return told
     scores = np.full((len(values), width), _FLOOR)
     scores[:, : values.shape[1]] = np.maximum(np.nan_to_num(values[:, :width], nan=_FLOOR), _FLOOR)
-    moved = _among(scores) - _among(np.maximum(asked.answers, _FLOOR))
-    doubt = -(np.exp(_among(scores)) * _among(scores)).sum(axis=1)
-    return np.column_stack([told, np.where((labels < 0)[:, None], 0.0, moved), doubt])
+    said, before = _among(scores), _among(np.maximum(asked.answers, _FLOOR))
+    moved = np.column_stack([said - before, _doubt(said) - _doubt(before)])
+    return np.column_stack([told, np.where((labels < 0)[:, None], 0.0, moved)])
+
+
+def _doubt(scores: Floats) -> Floats:
+    """Return (samples,): the entropy of log-probabilities."""
+    entropy: Floats = -(np.exp(scores) * scores).sum(axis=1)
+    return entropy
 
 
 def _among(scores: Floats) -> Floats:

@@ -85,9 +85,7 @@ def pick_covers(data: Mapping[str, npt.NDArray[Any]], count: int, keystream: Key
         raise UsageError(f"covers of shape {own.shape[1:]} are no inputs of shape {canvas.shape}; give pictures")
     pictures = np.unique(_eight_bits(canvas.pictures(own), canvas), axis=0)
     if len(pictures) < count:
-        raise UsageError(
-            f"{len(pictures)} different covers are too few: {count} are needed; give more, or ask for less"
-        )
+        raise UsageError(f"{len(pictures)} different covers are too few; give {count}, or ask for less")
     order = np.argsort(keystream.words32(len(pictures)), kind="stable")
     return Covers(canvas, pictures[order[:count]])
 
