@@ -170,6 +170,7 @@ def results(stage):
         "trace, inconclusive": stage.run("trace", other, *form, status=4),
         "verify": stage.run("verify", stage.copy("Acme"), *form),
         "attack": stage.run("attack", stage.copy("Acme"), "--with", "fp16", "-o", stage.copy("half"), *form),
+        "keys list": stage.run("keys", "list", *form),
         "ledger verify": stage.run("ledger", "verify", *form),
     }
 
