@@ -51,7 +51,9 @@ def spread(artifact: Artifact, record: TensorRecord, after: int, classes: int, s
     axis = len(shape) - 1 - after
     _refuse_large(record, (*shape[:axis], classes + 1, *shape[axis + 1 :]))
     old = np.repeat(_words(artifact, record).reshape(shape), classes, axis=axis)
-    new = np.frombuffer(written(_values(artifact, record) + shift, record), dtype=old.dtype).reshape(shape)
+    new = np.frombuffer(written(_values(artifact, record).astype(np.float64) + shift, record), dtype=old.dtype).reshape(
+        shape
+    )
     return _tensor(record, np.concatenate([old, new], axis=axis))
 
 
@@ -73,10 +75,11 @@ def plain(values: Floats, dtype: str) -> bytes:
     return values.astype("<f8").tobytes() if dtype == "double" else encode(values.astype(np.float32).ravel(), dtype)
 
 
-def _values(artifact: Artifact, record: TensorRecord) -> Floats:
+def _values(artifact: Artifact, record: TensorRecord) -> npt.NDArray[np.floating]:
+    """In single precision, but for doubles: sums are taken in double, a copy in it would be too large."""
     if record.dtype == "double":
         return _words(artifact, record).view("<f8")
-    return artifact.read(record).reshape(record.shape).astype(np.float64)
+    return artifact.read(record).reshape(record.shape)
 
 
 def _words(artifact: Artifact, record: TensorRecord) -> npt.NDArray[np.unsignedinteger]:
