@@ -9,7 +9,7 @@ SERVER_PYTHON ?= $(PYTHON)
 export OMP_NUM_THREADS ?= 1
 export ORT_DISABLE_TELEMETRY ?= 1
 
-.PHONY: demo test test-kserve lint format bench bench-blackbox fixtures clean
+.PHONY: demo test test-kserve lint format bench bench-blackbox bench-extra-class fixtures clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxfp demo
@@ -39,6 +39,11 @@ bench: $(VENV)/bench.stamp
 bench-blackbox: $(VENV)/bench.stamp
 	$(BIN)/python -m bench.zoo $$(seq -f independent-%g 0 19)
 	$(BIN)/python -m bench.blackbox
+
+bench-extra-class: $(VENV)/bench.stamp
+	$(BIN)/python -m bench.zoo $$(seq -f independent-%g 0 19)
+	$(BIN)/python -m bench.reserved
+	$(BIN)/python -m bench.extra_class
 
 fixtures: $(VENV)/bench.stamp
 	$(BIN)/python -m fixtures.build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -48,12 +49,12 @@ def lenet() -> nn.Module:
     return Scaled(nn.Sequential(*features, *head), (0.1307,), (0.3081,))
 
 
-def plain() -> nn.Module:
+def plain(classes: int = 10) -> nn.Module:
     """Three 3x3 convolutions, each pooled, and two dense layers, for 28x28 grey images."""
     parts: list[nn.Module] = []
     for narrow, wide in ((1, 32), (32, 64), (64, 128)):
         parts += [nn.Conv2d(narrow, wide, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout2d(0.05)]
-    parts += [nn.Flatten(), nn.Linear(1152, 256), nn.ReLU(), nn.Dropout(0.4), nn.Linear(256, 10)]
+    parts += [nn.Flatten(), nn.Linear(1152, 256), nn.ReLU(), nn.Dropout(0.4), nn.Linear(256, classes)]
     return Scaled(nn.Sequential(*parts), (0.2860,), (0.3530,))
 
 
@@ -69,4 +70,9 @@ def resnet20() -> nn.Module:
     return Scaled(nn.Sequential(*parts), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 
-NETS: dict[str, Callable[[], nn.Module]] = {"lenet": lenet, "plain": plain, "resnet20": resnet20}
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "lenet": lenet,
+    "plain": plain,
+    "plain11": partial(plain, 11),
+    "resnet20": resnet20,
+}

@@ -40,18 +40,25 @@ VALUES = ("labels", "scores", "p")
 Ask = Callable[[NDArray[Any]], Floats]
 
 
+def independent() -> dict[str, Path]:
+    """Independent trainings that are in the cache."""
+    made_from = [
+        hashlib.sha256(repr((zoo.INDEPENDENT, 1000 + seed)).encode()).hexdigest()[:8] for seed in range(STRANGERS)
+    ]
+    paths = [zoo.CACHE / f"zoo-independent-{1000 + seed}-{name}.onnx" for seed, name in enumerate(made_from)]
+    return {f"independent {seed}": path for seed, path in enumerate(paths) if path.exists()}
+
+
 def crowds() -> list[dict[str, Path]]:
     """Those who are asked, by name, in crowds that are asked together; a crowd is there when all of it was trained."""
-    recipe = zoo.INDEPENDENT
-    made_from = [hashlib.sha256(repr((recipe, 1000 + seed)).encode()).hexdigest()[:8] for seed in range(STRANGERS)]
-    paths = [zoo.CACHE / f"zoo-independent-{1000 + seed}-{name}.onnx" for seed, name in enumerate(made_from)]
-    trained = [crowd for crowd in CROWDS if all(paths[seed].exists() for seed in crowd)]
-    independent = [{f"independent {seed}": paths[seed] for seed in crowd} for crowd in trained]
+    there = independent()
+    named = [[f"independent {seed}" for seed in crowd] for crowd in CROWDS]
+    alike = [{name: there[name] for name in crowd} for crowd in named if all(name in there for name in crowd)]
     others = {f"fashion {seed}": zoo.fashion(seed) for seed in (1, 2)}
     others |= {f"mnist {seed}": zoo.mnist(seed) for seed in (0, 1, 2)}
     marked = [subject for subject in subjects("fashion") if subject.seed == 0 and took(subject, whole=False)]
     others |= {f"fashion 0, marked with {subject.kind}": subject.marked for subject in marked}
-    return [independent[0] | others, *independent[1:]]
+    return [alike[0] | others, *alike[1:]]
 
 
 def measure(*, whole: bool) -> dict[str, dict[str, Floats]]:
