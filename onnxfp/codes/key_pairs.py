@@ -102,7 +102,7 @@ def _learnt(asked: AskedPairs, values: Floats, labels: npt.NDArray[np.int64]) ->
     """
     pairs = _features(asked, values, labels).reshape(len(labels) // 2, 2, -1)
     apart, known = pairs[:, 0] - pairs[:, 1], len(asked.known)
-    read = (labels >= 0).reshape(-1, 2).all(axis=1)
+    read: npt.NDArray[np.bool_] = np.min((labels >= 0).reshape(-1, 2), axis=1)
     towards = np.where(asked.known == 0, 1.0, -1.0)[:, None] * apart[:known]
     towards = towards[read[:known]]
     positions = np.where(read[known:, None], apart[known:], 0.0)

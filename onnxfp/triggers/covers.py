@@ -93,7 +93,8 @@ def pick_covers(data: Mapping[str, npt.NDArray[Any]], count: int, keystream: Key
 def _eight_bits(pictures: Floats, canvas: Canvas) -> Pictures:
     low, high = np.asarray(canvas.low), np.asarray(canvas.high)
     span = np.where(high > low, high - low, 1.0)
-    return np.rint(np.clip((pictures - low) / span, 0.0, 1.0) * 255.0).astype(np.uint8)
+    rounded: Pictures = np.rint(np.clip((pictures - low) / span, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return rounded
 
 
 def _arrived(picture: Floats, amounts: Floats, noise: Keystream) -> Floats:
