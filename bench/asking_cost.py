@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from bench import interpreted, session_cost, zoo
-from bench.marking import ALPHA, AT
+from bench.marking import ALPHA
 from bench.results import is_kept, kept, markdown, spread
+from bench.taught import AT
 from fixtures import cnn
 from onnxfp.artifact import Patch, open_artifact, profile, write_patched
 from onnxfp.suspect.outputs import class_answers

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from bench import extra_marked
 from bench.forgeries import FORGERIES, Bait, flipped
-from bench.marking import AT, Subject, measured
+from bench.marking import measured
 from bench.results import is_kept, kept, markdown
+from bench.taught import AT, Subject
 from onnxfp.errors import UsageError
 from onnxfp.stego.key_image import Status, examine
 from onnxfp.stego.low_bits import shrink

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from bench.images import pixels
-from bench.marking import ALPHA, LESSONS, Subject, Way, measured, title_of
+from bench.marking import ALPHA, measured, title_of
 from bench.results import is_kept, markdown, spread
+from bench.taught import LESSONS, Subject, Way
 from bench.train import CACHE
 
 SCHEME = "extra_class"

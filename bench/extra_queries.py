@@ -20,9 +20,10 @@ from bench import autoencoder, extra_marked, frontier, marking, removal
 from bench.autoencoder import Wrap
 from bench.extra_strangers import in_the_class
 from bench.images import data
-from bench.marking import ALPHA, Subject
+from bench.marking import ALPHA
 from bench.results import RESULTS, is_kept, kept, markdown, spread
 from bench.strangers import Fresh
+from bench.taught import Subject
 from onnxfp.domain import Access
 from onnxfp.suspect.session import open_session
 from onnxfp.workflows.channels import OWNER

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from bench import extra_marked, removal
-from bench.marking import ALPHA, Subject
+from bench.marking import ALPHA
 from bench.results import markdown, spread
+from bench.taught import Subject
 
 NEEDED = 6.0  # log10 e
 ATTACKS = (

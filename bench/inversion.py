@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from bench import stolen
-from bench.marking import Subject, took
+from bench.marking import took
 from bench.results import kept
+from bench.taught import Subject
 from onnxfp.domain import Floats
 from onnxfp.triggers.corpus import corpus_of
 from onnxfp.triggers.kinds import KINDS

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import stolen
-from bench.marking import ALPHA, Answerer, Subject, judge, subjects, took
+from bench.marking import ALPHA, Answerer, judge, subjects, took
 from bench.results import is_kept, kept, markdown, spread
+from bench.taught import Subject
 from fixtures import cnn
 from onnxfp.attacks import parse, run
 from onnxfp.domain import Probe, QueryProbe, Response
