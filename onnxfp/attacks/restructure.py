@@ -39,7 +39,12 @@ def restructure(source: Path, destination: Path, change: Callable[[onnx.ModelPro
     beside = destination.with_name(f"{destination.name}.data")
     _refuse_replacing(read, (destination, beside))
     model = _load(source)
-    change(model)
+    try:
+        change(model)
+    except UnicodeDecodeError:
+        raise ArtifactError(
+            f"{shown(str(source))}: expected names in UTF-8, found other bytes; export it anew"
+        ) from None
     data = _moved_out(model, beside.name) if len(read) > 1 else b""
     if model.ByteSize() > _MAX_MESSAGE:
         raise UsageError(f"{shown(str(source))}: expected at most 2 GiB without external data; export it with them")

@@ -265,6 +265,14 @@ def test_a_damaged_source_is_refused(tmp_path, out, data):
     assert list(out.parent.iterdir()) == []
 
 
+def test_a_name_that_is_no_utf_8_is_refused(tmp_path, out):
+    whole = classifier().SerializeToString()
+    (tmp_path / "a.onnx").write_bytes(whole.replace(b"\x01y", b"\x01\x80"))
+    with pytest.raises(ArtifactError, match="UTF-8"):
+        run(parse("drop_class"), [tmp_path / "a.onnx"], out, 0)
+    assert list(out.parent.iterdir()) == []
+
+
 def test_an_existing_file_is_kept_unless_forced_and_the_source_is_never_replaced(tmp_path, out):
     source = save(tmp_path / "a.onnx", classifier())
     out.write_bytes(b"mine")
@@ -278,7 +286,7 @@ def test_an_existing_file_is_kept_unless_forced_and_the_source_is_never_replaced
     assert source.read_bytes() == before
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_file_with_bytes_overwritten_is_attacked_or_refused(tmp_path, data):
     whole = bytearray(classifier(*behind("Softmax")).SerializeToString())
