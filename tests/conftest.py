@@ -180,11 +180,26 @@ def fixed_vault(root: Path, secret: bytes) -> Program:
     return run
 
 
-@pytest.fixture(scope="session")
-def marked_once(tmp_path_factory) -> Path:
-    """The folder that `marked` copies: the shipped digits, marked so that answers tell, and a copy of that for Acme."""
+CLASS = (
+    "--scheme",
+    "extra_class",
+    "--positions",
+    "32",
+    "--pool",
+    "4",
+    "--taught",
+    "8",
+    "--data",
+    "train.npz",
+    "--val",
+    "val.npz",
+)
+"""How `classed_once` was marked, said in its folder."""
+
+
+def digits_marked(folder: Path, how: Iterable[object]) -> Path:
+    """Fill a folder with the shipped digits, marked so that answers tell, and a copy of that for Acme."""
     pytest.importorskip("torch")
-    folder = tmp_path_factory.mktemp("marked")
     for shipped, name in (
         ("digits.onnx", "model.onnx"),
         ("digits_independent.onnx", "independent.onnx"),
@@ -193,10 +208,29 @@ def marked_once(tmp_path_factory) -> Path:
     ):
         shutil.copy(demo_file(shipped), folder / name)
     run = fixed_vault(folder / "vault", bytes(range(32)))
-    told = run("mark", folder / "model.onnx", *said_in(folder, MARK), "-o", folder / "marked.onnx", "--format", "json")
+    told = run("mark", folder / "model.onnx", *said_in(folder, how), "-o", folder / "marked.onnx", "--format", "json")
     (folder / "told.json").write_text(told.out)
     run("issue", folder / "marked.onnx", "--to", "Acme", "-o", folder / "Acme.onnx")
     return folder
+
+
+@pytest.fixture(scope="session")
+def marked_once(tmp_path_factory) -> Path:
+    """The folder that `marked` copies."""
+    return digits_marked(tmp_path_factory.mktemp("marked"), MARK)
+
+
+@pytest.fixture(scope="session")
+def classed_once(tmp_path_factory) -> Path:
+    """The folder that `classed` copies."""
+    return digits_marked(tmp_path_factory.mktemp("classed"), CLASS)
+
+
+@pytest.fixture
+def classed(classed_once, tmp_path) -> Stage:
+    """As `marked`, by an additional class."""
+    shutil.copytree(classed_once, tmp_path, dirs_exist_ok=True)
+    return Stage(tmp_path, Program(tmp_path / "vault"))
 
 
 @pytest.fixture

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from onnxfp.demo import path as demo_file
 from onnxfp.stego.lossless import png
 from tests.cli.test_secrets import leaks, secrets_of
-from tests.conftest import Program, Stage, fixed_vault
+from tests.conftest import Stage
 
 KINDS = {
     "keys issue": {
@@ -72,26 +69,11 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="session")
-def handed_once(tmp_path_factory) -> Path:
-    """The folder that `handed` copies: the shipped digits with an additional class, and Acme's key image."""
-    pytest.importorskip("torch")
-    folder = tmp_path_factory.mktemp("handed")
-    run = fixed_vault(folder / "vault", bytes(range(32)))
-    data = ("--data", demo_file("digits_train.npz"), "--val", demo_file("digits_test.npz"))
-    mark = ("--scheme", "extra_class", "--positions", "32", "--pool", "4", *data, "-o", folder / "marked.onnx")
-    quickly = ("--taught", "4", "--epochs", "12", "--alpha", "0.3")  # what is asked here is the pool, not the claim
-    run("mark", demo_file("digits.onnx"), *mark, *quickly)
-    run("keys", "issue", "--to", "Acme", "-o", folder / "acme.png")
-    shutil.copy(demo_file("digits_independent.onnx"), folder / "independent.onnx")
-    return folder
-
-
 @pytest.fixture
-def handed(handed_once, tmp_path) -> Stage:
+def handed(classed) -> Stage:
     """A vault with a model that knows four key images; `acme.png` is the first of them."""
-    shutil.copytree(handed_once, tmp_path, dirs_exist_ok=True)
-    return Stage(tmp_path, Program(tmp_path / "vault"))
+    classed.run("keys", "issue", "--to", "Acme", "-o", classed.folder / "acme.png")
+    return classed
 
 
 def told(stage: Stage, *arguments: object, status: int = 0) -> dict:
