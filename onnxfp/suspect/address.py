@@ -10,10 +10,16 @@ from urllib.parse import SplitResult, urlsplit
 from onnxfp.errors import UsageError
 
 _FORMS = "http(s)://host[:port]/v2/models/NAME[/versions/N] or grpc(s)://host:port/v2/models/NAME[/versions/N]"
+_SCHEMES = ("http://", "https://", "grpc://", "grpcs://")
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.~-]*"
 _PATH = re.compile(rf"((?:/{_SEGMENT})*)/v2/models/({_SEGMENT})(?:/versions/({_SEGMENT}))?/?")
+
+
+def is_remote(where: str) -> bool:
+    """Return whether somebody means an endpoint, and not a file."""
+    return where.startswith(_SCHEMES)
 
 
 @dataclass(frozen=True)

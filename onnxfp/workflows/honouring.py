@@ -11,6 +11,7 @@ from onnxfp.domain import QueryProbe, Response, Unanswered
 from onnxfp.errors import ArtifactError, UsageError
 from onnxfp.stego.low_bits import shrink
 from onnxfp.stego.payload import Pixels
+from onnxfp.suspect.address import is_remote
 from onnxfp.suspect.endpoint import EndpointOptions, open_endpoint
 from onnxfp.suspect.transform import Transform
 from onnxfp.workflows.key_claims import KeyClaim
@@ -21,7 +22,6 @@ from onnxfp.workflows.vault import Vault
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 
 _REQUESTS = 4  # what it is, and one picture: whoever takes longer than as many timeouts has given no answer
-_REMOTE = ("http://", "https://", "grpc://", "grpcs://")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SuspectAt:
         Raises:
             UsageError: there is no such file, or an option says nothing about this kind of suspect.
         """
-        remote = self.where.startswith(_REMOTE)
+        remote = is_remote(self.where)
         file = bool(self.where) and not remote
         ignored = {
             "--transform": self.transform and not remote,
@@ -92,7 +92,7 @@ def honoured_by(vault: Vault, suspect: SuspectAt, claim: KeyClaim, pixels: Pixel
 
 @contextmanager
 def _answering(vault: Vault, suspect: SuspectAt, probe: QueryProbe) -> Iterator[Response]:
-    if suspect.where.startswith(_REMOTE):
+    if is_remote(suspect.where):
         options = EndpointOptions(
             token=suspect.token,
             token_in_clear=suspect.token_in_clear,

@@ -17,6 +17,7 @@ from onnxfp.artifact import check_target, write_whole
 from onnxfp.domain import QueryProbe, Verdict
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import Keystream
+from onnxfp.suspect.address import is_remote
 from onnxfp.suspect.endpoint import EndpointOptions, open_endpoint
 from onnxfp.suspect.outputs import Unreadable, class_answers
 from onnxfp.suspect.transform import Transform
@@ -28,8 +29,6 @@ from onnxfp.workflows.suspects import SEALED, Device, Examined, ExaminedSealed, 
 from onnxfp.workflows.transcript import Transcript, read_transcript
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
 from onnxfp.workflows.verify import ANYWHERE, Asking, replay, verify_suspect
-
-_PREFIXES = ("http://", "https://", "grpc://", "grpcs://")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _seal_key(vault: Vault) -> bytes:
 
 def _refuse_ignored(request: VerifyRequest) -> None:
     """Refuse what would be ignored: whoever says it means something by it."""
-    remote = str(request.suspect).startswith(_PREFIXES)
+    remote = is_remote(str(request.suspect))
     ignored = {
         "--transcript": request.transcript is not None and (request.replay or request.queries) is not None,
         "--transform": request.transform and not remote,
@@ -123,7 +122,7 @@ def _refuse_ignored(request: VerifyRequest) -> None:
 def _examined(vault: Vault, request: VerifyRequest) -> Iterator[Examined]:
     if request.responses is not None:
         yield _responses(vault, request.responses, request.claim)
-    elif str(request.suspect).startswith(_PREFIXES):
+    elif is_remote(str(request.suspect)):
         options = EndpointOptions(
             token=request.token,
             token_in_clear=request.token_in_clear,
