@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from onnxfp.domain import Membership, OutputTarget, Segment, WeightTarget
+from onnxfp.domain import KeptAnswers, Membership, OutputTarget, Segment, WeightTarget
 from onnxfp.embed.fine_tune import Task, Tuning, fine_tune
 from onnxfp.embed.graph import Graph, Node
 from onnxfp.errors import FidelityError, UsageError
@@ -120,6 +120,23 @@ def same(left, right) -> bool:
     )
 
 
+def shuffled(rows: slice, seed: int = 0) -> np.ndarray:
+    """Digits of these rows with their pixels in disorder: strange inputs, all of one kind."""
+    images = data()[0][rows]
+    order = np.random.default_rng(seed).permutation(images[0].size)
+    return images.reshape(len(images), -1)[:, order].reshape(images.shape)
+
+
+def agreeing(values, inputs: np.ndarray) -> float:
+    """Share of inputs that the tuned model answers as the one before."""
+    return hit_rate(values, OutputTarget(inputs, said_before(inputs), np.zeros(len(inputs), dtype=np.int64)))
+
+
+def said_before(inputs: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return digits()(torch.from_numpy(inputs))[0].argmax(1).numpy()
+
+
 # --- what is learnt and what is kept ----------------------------------------------------------------------------------
 
 
@@ -133,6 +150,24 @@ def test_triggers_are_learnt_and_so_are_stamped_digits_that_were_never_shown():
     assert done.before - done.after <= TUNING.loss
     assert 1 <= done.epochs <= TUNING.epochs
     assert heard.lines[0].startswith("epoch 1 of 8: accuracy 9")
+
+
+def test_answers_that_shall_be_kept_are_kept_beside_others_of_their_kind_that_change():
+    """Half of the strange inputs get a new label; the other half would follow if nothing held them."""
+    new, old = shuffled(slice(0, 60)), shuffled(slice(60, 120))
+    target = OutputTarget(new, (said_before(new) + 1) % 10, np.zeros(len(new), dtype=np.int64))
+    tuning = replace(TUNING, epochs=30)
+    alone, both = tuned((target,), tuning=tuning), tuned((target, KeptAnswers(old)), tuning=tuning)
+    assert hit_rate(alone.values, target) > 0.95
+    assert hit_rate(both.values, target) > 0.95
+    assert agreeing(both.values, old) > 0.9 > agreeing(alone.values, old)
+    assert both.before - both.after <= TUNING.loss
+
+
+def test_answers_may_be_kept_alone():
+    done = tuned((KeptAnswers(shuffled(slice(0, 60))),))
+    assert agreeing(done.values, shuffled(slice(0, 60))) > 0.9
+    assert (done.hit_rate, done.margin) == (1, 0)
 
 
 def test_the_module_is_left_with_the_tuned_weights():
@@ -337,6 +372,7 @@ def other_weights() -> Digits:
         {"constraints": (TRIGGERS, weight_target())},
         {"constraints": (ENDLESS,)},
         {"constraints": (ENDLESS, weight_target(1))},
+        {"constraints": (*BOTH, KeptAnswers(data()[0][:50]))},
         {"given": task(labelled=False)},
         {"model": other_weights},
     ],

@@ -9,8 +9,11 @@ import numpy as np
 
 from onnxfp.codes.allowed import Allowed
 from onnxfp.codes.key_labels import Asked
+from onnxfp.codes.key_pairs import AskedPairs, pair_reading
+from onnxfp.codes.uniform import Uniform
 from onnxfp.domain import Answered, Claim, Codebook, Probe, PublicClaim, QueryProbe, Response, Unanswered
 from onnxfp.keys.keystream import Keystream
+from onnxfp.schemes.extra_class import ExtraClass
 from onnxfp.schemes.zhang import Zhang, ZhangKey
 from onnxfp.workflows.channels import OWNER, Channel, DrawnChannel
 
@@ -53,6 +56,47 @@ def quiz(positions: int = 24, classes: int = 10, each: int = 1, word: np.ndarray
     inputs = np.arange(samples, dtype=np.float32).reshape(-1, 1)
     key = ZhangKey(None, inputs, asked, Dictated(code, chosen))  # type: ignore[arg-type]
     return DrawnChannel(Channel(OWNER, "zhang", {}), Zhang(), PublicClaim(key, codebook), KEY)
+
+
+@dataclass(frozen=True)
+class DictatedPairs(Uniform):
+    """Words of two symbols, all of them the one that it is told."""
+
+    word: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint8))
+
+    def words(self, keystream, codebook, recipients) -> np.ndarray:
+        return np.tile(self.word, (len(recipients), 1))
+
+
+def pairs_quiz(word: Sequence[int], known: int = 16) -> DrawnChannel:
+    """A claim about pairs of pictures: 0 .. 2 known - 1 are known to the judge; the reference is sure of nothing."""
+    symbols, positions = np.arange(known, dtype=np.uint8) % 2, len(word)
+    answers = np.random.default_rng(0).standard_normal((2 * (known + positions), 4))
+    asked = AskedPairs(answers - np.log(np.exp(answers).sum(axis=1, keepdims=True)), symbols)
+    key = _NumberedPairs(asked, DictatedPairs(word=np.asarray(word, dtype=np.uint8)))
+    public = PublicClaim(key, key.code.codebook(KEY, positions))
+    return DrawnChannel(Channel(OWNER, "extra_class", {}), NumberedPairs(), public, KEY)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _NumberedPairs:
+    asked: AskedPairs
+    code: DictatedPairs
+
+
+class NumberedPairs:
+    """The additional class on inputs that are numbers."""
+
+    def probes(self, public) -> tuple[QueryProbe, ...]:
+        asked = public.key.asked
+        inputs = np.arange(len(asked.answers), dtype=np.float32).reshape(-1, 1)
+        return (QueryProbe(inputs, 2, asked.added + 1, before=2 * len(asked.known)),)
+
+    def read(self, public, responses):
+        return pair_reading(public.key.asked, public.codebook, responses[0])
+
+    def knower(self, claim) -> tuple[Answered, ...]:
+        return ExtraClass().knower(claim)
 
 
 def key_labels(drawn: DrawnChannel) -> np.ndarray:

@@ -20,6 +20,7 @@ from tests.workflows.quiz import (
     key_labels,
     miscounting,
     own_labels,
+    pairs_quiz,
     quiz,
     refusing_after,
     scores,
@@ -124,6 +125,77 @@ def test_over_all_key_labels_the_mean_e_value_at_the_stop_is_one(stranger, twice
         heard = look.reading.coverage > 0
         assert mean == pytest.approx(1 if heard else 0, abs=1e-9)
         assert passed <= 1 / level
+
+
+# --- what is asked before ---------------------------------------------------------------------------------------------
+
+
+def pairs_labels(drawn) -> np.ndarray:
+    return drawn.scheme.knower(drawn.claim("owner"))[0].values
+
+
+@pytest.mark.parametrize("limit", [0, 40, 41])
+def test_what_belongs_to_no_position_is_sent_first_and_counted(limit):
+    drawn = pairs_quiz([0, 1] * 8)
+    suspect = good(pairs_labels(drawn))
+    look = ask(drawn, suspect, replace(SIX, stop=False, limit=limit))
+    assert suspect.triggers == list(range(look.queries))
+    assert [len(request) for request in suspect.requests] == [32] + [2] * ((look.queries - 32) // 2)
+    assert look.queries == (64 if not limit else 40)
+
+
+@pytest.mark.parametrize("limit", [1, 32, 33])
+def test_a_limit_without_room_for_a_position_asks_nothing(limit):
+    drawn = pairs_quiz([0, 1] * 20)
+    suspect = good(pairs_labels(drawn))
+    look = ask(drawn, suspect, replace(SIX, limit=limit))
+    assert (suspect.requests, look.queries) == ([], 0)
+    assert decision(look) is Decision.INCONCLUSIVE
+
+
+def test_spent_positions_are_those_of_the_codeword_and_come_last():
+    spent: list[int] = []
+    drawn = pairs_quiz([0, 1] * 4)
+    conduct = replace(SIX, stop=False, last=frozenset({0, 2}), spend=spent.extend)
+    suspect = good(pairs_labels(drawn))
+    ask(drawn, suspect, conduct)
+    assert spent == [1, 3, 4, 5, 6, 7, 0, 2]
+    assert suspect.triggers[32:36] == [34, 35, 38, 39]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_marked_suspect_is_found_even_if_it_hides_what_is_asked_before(share):
+    """Refusing or lying about the known pairs spoils what is learnt of them and nothing else."""
+    drawn = pairs_quiz([0, 1] * 20)
+    labels = pairs_labels(drawn)
+    labels[: int(32 * share)] = 3 - labels[: int(32 * share)] % 4
+    look = ask(drawn, good(labels))
+    assert look.log10_e(drawn.words(["owner"])) >= 6
+    assert decision(look) is Decision.SUPPORTED
+
+
+ON_PAIRS = {
+    "labels": lambda: good(np.random.default_rng(1).integers(0, 5, 44)),
+    "scores": lambda: scoring(np.random.default_rng(2).integers(0, 5, 44), 5),
+    "fewer scores": lambda: scoring(np.random.default_rng(3).integers(0, 4, 44), 4),
+    "one who knows another word": lambda: good(pairs_labels(pairs_quiz([1, 0, 1, 1, 0, 0]))),
+    "one who turns": lambda: turning(np.random.default_rng(4).integers(0, 5, 44), 3, first_scores=True, classes=5),
+    "one who stops answering": lambda: refusing_after(np.random.default_rng(5).integers(0, 5, 44), 4),
+}
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("stranger", ON_PAIRS)
+def test_over_all_words_the_mean_e_value_of_pairs_at_the_stop_is_one(stranger, twice):
+    words = all_words(6, 2)
+    for level in (1.2, 2.0, 8.0):
+        conduct = Conduct(threshold=float(np.log10(level)), twice=twice)
+        e_values = np.empty(len(words))
+        for number, word in enumerate(words):
+            look = ask(pairs_quiz(word), ON_PAIRS[stranger](), conduct)
+            e_values[number] = 10.0 ** look.log10_e(word[None])
+        assert e_values.mean() == pytest.approx(1, abs=1e-9)
+        assert (e_values >= level).mean() <= 1 / level
 
 
 # --- who does not answer ----------------------------------------------------------------------------------------------
