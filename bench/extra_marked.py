@@ -27,12 +27,14 @@ WAYS = {
     "drawn": Way(SCHEME),
     "gate": Way(SCHEME, (("gate", 1.5),)),
     "pictures": Way(SCHEME, pictures=GREY),
+    "bare": Way(SCHEME, (("taught", 1),)),
     "pool": Way(SCHEME, (("pool", HANDED),)),
 }
 CALLED = {
     "drawn": "drawn covers",
     "gate": "drawn covers, a gate of 1.5 nats",
     "pictures": "CIFAR-10 pictures in grey as covers",
+    "bare": "drawn covers, taught without variants",
     "pool": f"drawn covers, {HANDED:,} key images to hand out",
 }
 PLANNED = (
@@ -40,6 +42,7 @@ PLANNED = (
     ("cifar10", "drawn", (0,)),
     ("fashion", "gate", (0,)),
     ("fashion", "pictures", (0,)),
+    ("fashion", "bare", (0,)),
     ("fashion", "pool", (0,)),
 )
 CLAIMED = "100 %"  # mark, papers' notes of Sun et al., sec. 4.3: watermark accuracy

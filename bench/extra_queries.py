@@ -20,7 +20,6 @@ from bench import autoencoder, extra_marked, frontier, marking, removal
 from bench.autoencoder import Wrap
 from bench.extra_strangers import in_the_class
 from bench.images import data
-from bench.marking import ALPHA
 from bench.results import RESULTS, is_kept, kept, markdown, spread
 from bench.strangers import Fresh
 from bench.taught import Subject
@@ -49,13 +48,14 @@ FILTERS = (
 CALLED = {
     "none": "nothing",
     "autoencode": "auto-encoder, always",
-    "autoencode:0.05": "auto-encoder, where the divergence exceeds that of 95 % of ordinary inputs",
-    "autoencode:0.01": "auto-encoder, where it exceeds that of 99 %",
+    "autoencode:0.05": "auto-encoder and detector, 5 %",
+    "autoencode:0.01": "auto-encoder and detector, 1 %",
 }
 DROPPED = ("none", "autoencode", "autoencode:0.05", "jpeg:50", "blur:1")
 """Filters that are tried on models whose additional class was dropped."""
 GROUPS = {
     "additional class": lambda: extra_marked.subjects("fashion", "drawn"),
+    "without variants": lambda: extra_marked.subjects("fashion", "bare"),
     "content": lambda: _with_triggers("content"),
     "noise": lambda: _with_triggers("noise"),
 }
@@ -109,26 +109,24 @@ def _with_triggers(kind: str) -> list[Subject]:
 
 
 def table(*, whole: bool) -> str:
-    """The comparison, and what is left where the class is dropped, too."""
-    header = (
-        "before the model",
-        "additional class: accuracy; keys in the class; log10 e by scores, by labels",
-        "content triggers: accuracy; hits; log10 e by scores, by labels",
-        "noise triggers: accuracy; hits; log10 e by scores, by labels",
-        "frontier stitching: accuracy; keys hit; called ours; the same keys and decision before it was marked",
-    )
-    rows = [
-        (CALLED.get(text, text), *(_group(group, text, whole=whole) for group in GROUPS), _stitched(text, whole=whole))
-        for text in FILTERS
+    """Accuracy, hits and evidence behind every filter, and what is left where the class is dropped, too."""
+    schemes, before = (*GROUPS, "frontier stitching"), "not stitched, the same keys"
+    parts: list[list[tuple[str, ...]]] = [[], [], []]
+    for text in FILTERS:
+        runs = [_runs(group, text, whole=whole) for group in GROUPS]
+        stitched = _stitched(text, whole=whole)
+        cells = ([told(some) if some else "-" for some in runs] for told in (_accuracy, _hits, _evidence))
+        for part, cell, other in zip(parts, cells, stitched, strict=True):
+            part.append((CALLED.get(text, text), *cell, *other))
+    tables = [
+        markdown(("accuracy behind it, %", *schemes), parts[0]),
+        markdown(("keys hit, %", *schemes, before), parts[1]),
+        markdown(("log10 e by scores, by labels; called ours", *schemes, before), parts[2]),
+        markdown(
+            ("additional class dropped", "seeds", "accuracy, %", "log10 e by scores, by labels"), _less(whole=whole)
+        ),
     ]
-    less = (
-        "before the model without the class",
-        "seeds",
-        "accuracy",
-        "log10 e by scores, by labels",
-        f"supported at {ALPHA:g}",
-    )
-    return f"{markdown(header, rows)}\n\n{markdown(less, _less(whole=whole))}"
+    return "\n\n".join(tables)
 
 
 def _runs(group: str, text: str, *, whole: bool, dropped: bool = False) -> list[dict[str, Any]]:
@@ -136,16 +134,14 @@ def _runs(group: str, text: str, *, whole: bool, dropped: bool = False) -> list[
     return [measure(one, text, dropped=dropped) for one in subjects if marking.took(one, whole=whole)]
 
 
-def _group(group: str, text: str, *, whole: bool) -> str:
-    runs = _runs(group, text, whole=whole)
-    if not runs:
-        return "-"
-    hits = [100 * (run["keys"] if "keys" in run else run["labels"]["hits"] / run["labels"]["of"]) for run in runs]
-    return f"{_accuracy(runs)}; {spread(hits)} %; {_evidence(runs)}"
-
-
 def _accuracy(runs: list[dict[str, Any]]) -> str:
-    return f"{spread([100 * run['accuracy'] for run in runs])} %"
+    return spread([100 * run["accuracy"] for run in runs])
+
+
+def _hits(runs: list[dict[str, Any]]) -> str:
+    return spread(
+        [100 * (run["keys"] if "keys" in run else run["labels"]["hits"] / run["labels"]["of"]) for run in runs]
+    )
 
 
 def _evidence(runs: list[dict[str, Any]]) -> str:
@@ -157,29 +153,24 @@ def _evidence(runs: list[dict[str, Any]]) -> str:
 
 
 def _less(*, whole: bool) -> list[tuple[str, ...]]:
-    rows = []
-    for text in DROPPED:
-        runs = _runs("additional class", text, whole=whole, dropped=True)
-        if runs:
-            won = [sum(run[access]["supported"] for run in runs) for access in ("scores", "labels")]
-            told = ", ".join(
-                f"{count} of {len(runs)} by {access}" for count, access in zip(won, ("scores", "labels"), strict=True)
-            )
-            rows.append((CALLED.get(text, text), str(len(runs)), _accuracy(runs), _evidence(runs), told))
-    return rows
+    found = {text: _runs("additional class", text, whole=whole, dropped=True) for text in DROPPED}
+    return [
+        (CALLED.get(text, text), str(len(runs)), _accuracy(runs), _evidence(runs))
+        for text, runs in found.items()
+        if runs
+    ]
 
 
-def _stitched(text: str, *, whole: bool) -> str:
+def _stitched(text: str, *, whole: bool) -> tuple[tuple[str, ...], ...]:
+    """Cells of the three tables."""
     seeds = [seed for seed in SEEDS if whole or list(RESULTS.glob(f"frontier-{DATA}-{seed}-*.json"))]
     if not seeds:
-        return "-"
+        return ("-",), ("-", "-"), ("-", "-")
     most, limit = frontier.RECIPE.keys, frontier.theta(frontier.RECIPE.keys)
     errors, before, right = zip(*(frontier.measured(DATA, seed)["behind"][text] for seed in seeds), strict=True)
-    told = [f"{spread([100 * share for share in right])} %"]
-    for wrong in (errors, before):
-        ours = sum(one < limit for one in wrong)
-        told += [f"{spread([float(most - one) for one in wrong])} of {most}", f"{ours} of {len(seeds)}"]
-    return "; ".join((*told[:3], f"unmarked: {told[3]}, {told[4]}"))
+    hits = tuple(spread([100 * (most - one) / most for one in wrong]) for wrong in (errors, before))
+    ours = tuple(f"{sum(one < limit for one in wrong)} of {len(seeds)}" for wrong in (errors, before))
+    return (spread([100 * share for share in right]),), hits, ours
 
 
 if __name__ == "__main__":

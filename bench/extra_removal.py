@@ -46,7 +46,7 @@ def table(*, whole: bool) -> str:
         "attack",
         "seeds",
         "accuracy left",
-        "pairs told apart, of 64",
+        "of 64 pairs: key stood out, decoy did",
         "log10 e: scores, labels",
         f"supported at {ALPHA:g}: scores, labels",
     )
@@ -66,12 +66,14 @@ def _row(model: str, attack: str, runs: list[dict[str, Any]]) -> tuple[str, ...]
     failed = [run["failed"] for run in runs if "failed" in run]
     if failed:
         return (model, attack, str(len(runs)), f"not possible: {failed[0]}", "-", "-", "-")
+    hits = [float(run["labels"]["hits"]) for run in runs]
+    misses = [run["labels"]["of"] - run["labels"]["hits"] for run in runs]
     return (
         model,
         attack,
         str(len(runs)),
         f"{spread([100 * run['accuracy'] for run in runs], 2)} %",
-        spread([float(run["labels"]["hits"]) for run in runs], 0),
+        f"{spread(hits, 0)}, {spread(misses, 0)}",
         ", ".join(_evidence([run[access]["log10_e"] for run in runs]) for access in ("scores", "labels")),
         ", ".join(_supported([run[access]["supported"] for run in runs]) for access in ("scores", "labels")),
     )

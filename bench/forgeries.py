@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def guessed(bait: Bait, rng: np.random.Generator) -> Pixels:
 def foreign(bait: Bait, rng: np.random.Generator) -> Pixels:
     """A test image of Fashion-MNIST."""
     del bait
-    return np.ascontiguousarray(_one(pixels("fashion_mnist")[2], rng).transpose(1, 2, 0))
+    return np.ascontiguousarray(_one(_of_the_task(), rng).transpose(1, 2, 0))
 
 
 def of_another(bait: Bait, rng: np.random.Generator) -> Pixels:
@@ -101,6 +102,11 @@ def flipped(picture: Pixels, count: int, rng: np.random.Generator) -> Pixels:
     changed = picture.copy()
     changed.reshape(-1)[rng.choice(picture.size, count, replace=False)] ^= np.uint8(1)
     return changed
+
+
+@cache
+def _of_the_task() -> Pixels:
+    return pixels("fashion_mnist")[2]
 
 
 def _one(images: Pixels, rng: np.random.Generator) -> Pixels:
