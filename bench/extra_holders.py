@@ -44,7 +44,7 @@ FLIPPED_EACH = 500
 
 def owner() -> Subject:
     """The model whose pool is large."""
-    return extra_marked.subject("fashion", 0, "pool")
+    return extra_marked.subject("fashion", 0, "handed")
 
 
 def measure(part: str, *, whole: bool) -> dict[str, Any]:

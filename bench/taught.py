@@ -62,6 +62,9 @@ LESSONS = {
 }
 
 
+BUDGETS = {("fashion", "handed"): 0.015}  # of those that learn so much beside that the usual one is missed
+
+
 @dataclass(frozen=True)
 class Subject:
     """One zoo model with one kind of trigger, or marked in another way."""
@@ -87,7 +90,9 @@ class Subject:
     @property
     def lesson(self) -> Lesson:
         """How it is marked."""
-        return LESSONS[self.task]
+        usual = LESSONS[self.task]
+        budget = BUDGETS.get((self.task, self.kind), usual.tuning.loss)
+        return replace(usual, tuning=replace(usual.tuning, loss=budget))
 
     @property
     def split(self) -> zoo.Split:
