@@ -134,7 +134,7 @@ def _other(head: bytes) -> str:
 
 def _unpacked(path: Path, kind: str, size: tuple[int, int], data: bytes) -> Pixels:
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as problem:
         raise UsageError("reading pictures needs Pillow; install `onnxfp[stego]`") from problem
     try:
@@ -142,7 +142,8 @@ def _unpacked(path: Path, kind: str, size: tuple[int, int], data: bytes) -> Pixe
             _refuse_form(picture, size)
             values = np.asarray(picture.convert("RGBA"))
     except Exception as problem:  # Pillow raises many kinds at damaged files
-        what = str(problem).partition("\n")[0][:100] or type(problem).__name__
+        unidentified = isinstance(problem, UnidentifiedImageError)  # its message is an address in memory
+        what = "it is damaged" if unidentified else str(problem).partition("\n")[0][:100] or type(problem).__name__
         raise UsageError(f"{path}: cannot be read as a {kind}: {what}; {_ADVICE}") from problem
     if (values[..., 3] != 255).any():
         raise UsageError(f"{path}: expected an opaque picture, found a transparent one; {_ADVICE}")

@@ -169,7 +169,7 @@ def _triggers(vault: Vault, claims: tuple[OwnersClaim, ...]) -> tuple[npt.NDArra
         public = claim.reference.draw(vault, claim.channel).public
         probes = [p for p in claim.scheme.probes(public) if isinstance(p, QueryProbe)]
         inputs += [probe.inputs for probe in probes]
-        positions.append(max(len(probe.inputs) // probe.each for probe in probes))
+        positions.append(max((len(probe.inputs) - probe.before) // probe.each for probe in probes))
     if len({(part.dtype, part.shape[1:]) for part in inputs}) > 1:
         raise UsageError(f"the claims ask inputs of different forms; name one: {', '.join(c.name for c in claims)}")
     return np.concatenate(inputs), positions

@@ -188,6 +188,7 @@ def test_no_key_image_is_among_what_is_asked(classed):
     classed.run("keys", "issue", "--to", "Acme", "-o", out)
     queries = classed.folder / "queries.npz"
     classed.run("verify", "--queries", queries, "--claim", "extra_class")
+    assert rows(classed, "spent")[-1] == {"positions": [*range(32)]}  # known pairs are no positions
     picture = np.asarray(Image.open(out), dtype=np.float64).reshape(8, -1, 8, np.asarray(Image.open(out)).shape[1] // 8)
     shrunk = picture.mean(axis=(1, 3)).reshape(-1) / 255
     with np.load(queries) as kept:
