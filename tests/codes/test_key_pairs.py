@@ -157,6 +157,23 @@ def test_who_knows_the_keys_is_found_with_and_without_the_class(dropped, classes
     assert log10_e(reading, codebook, 1 - word[None])[0] < 0
 
 
+@pytest.mark.parametrize(("pairs", "found"), [(20, False), (23, True)])
+def test_fewer_than_74_queries_are_never_enough_at_one_in_a_million(pairs, found):
+    """The README says so: 32 for the known pairs, and 21 pairs of one bit each."""
+    asked, codebook = quiz(pairs)
+    word = DRAW(3).integers(0, 2, pairs).astype(np.uint8)
+    best = max(
+        log10_e(
+            pair_reading(asked, codebook, Answered(knowing(asked, word, dropped=dropped, shift=shift))),
+            codebook,
+            word[None],
+        )[0]
+        for shift in (2.0, 20.0)
+        for dropped in (False, True)
+    )
+    assert (best >= 6) == found
+
+
 def test_without_known_pairs_no_direction_is_learnt():
     """So the direction is what finds a mark whose class was dropped."""
     asked, codebook = quiz(64)
