@@ -18,7 +18,7 @@ _FLOOR = -12.0  # of a log-probability
 _MOST = 4.0  # of a log-score that was learnt
 _SHRINK = 0.5  # of the covariance towards its mean
 _FEWEST = 4  # known pairs to learn from
-_OTHER, _ADDED = 1, 2  # how far a picture stands out: another answer than the reference's, or the additional class
+_OTHER, _REFUSED, _ADDED = 1, 2, 3  # how far a picture stands out from one that is answered as by the reference
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,14 @@ class AskedPairs:
 def pair_reading(asked: AskedPairs, codebook: Codebook, response: Response) -> Reading:
     """Return log-scores over a grid of rates, and of gains of a direction that is learnt from the known pairs.
 
-    A picture that is answered with the additional class stands out from one that is not; one that gets another answer
-    than the reference's stands out from one that keeps it. The direction separates keys from decoys of the known pairs
-    in the scores of the classes that the reference has, so that it holds where the additional class was dropped,
-    masked or merged. It never sees a codeword, and what a position says depends on the known pairs and on its own
-    answers alone.
+    A picture that is answered with the additional class stands out from one that is not; one that gets no answer from
+    one that gets another; one that gets another answer than the reference's from one that keeps it. So whoever refuses
+    what would fall into the class tells the keys as well as who answers it. Which of two pictures fails for any other
+    reason is as independent of the symbols as any answer is; where both fail, the pair says nothing.
+
+    The direction separates keys from decoys of the known pairs in the scores of the classes that the reference has, so
+    that it holds where the additional class was dropped, masked or merged. It never sees a codeword, and what a
+    position says depends on the known pairs and on its own answers alone.
     """
     match response:
         case Unanswered(reason):
@@ -89,9 +92,10 @@ def _weights() -> Floats:
 
 def _ahead(asked: AskedPairs, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return (pairs,): 1 where the first picture stands out from the second, -1 the other way, 0 for neither."""
-    stands_out = np.where(labels == asked.added, _ADDED, np.where(labels == asked.labels, 0, _OTHER)).reshape(-1, 2)
+    answered = np.where(labels == asked.added, _ADDED, np.where(labels == asked.labels, 0, _OTHER))
+    stands_out = np.where(labels < 0, _REFUSED, answered).reshape(-1, 2)
     ahead: npt.NDArray[np.int64] = np.sign(stands_out[:, 0] - stands_out[:, 1])
-    return np.where((labels < 0).reshape(-1, 2).any(axis=1), 0, ahead)
+    return ahead
 
 
 def _learnt(asked: AskedPairs, values: Floats, labels: npt.NDArray[np.int64]) -> Floats:

@@ -185,6 +185,36 @@ def test_without_known_pairs_no_direction_is_learnt():
     assert log10_e(blind, codebook, word[None])[0] < 3 < log10_e(sure, codebook, word[None])[0]
 
 
+@pytest.mark.parametrize("scored", [False, True])
+def test_who_refuses_the_keys_tells_them(scored):
+    """Refusing what falls into the additional class costs no accuracy, and must not be worth more than dropping it."""
+    asked, codebook = quiz(64)
+    word = DRAW(8).integers(0, 2, 64).astype(np.uint8)
+    answers = knowing(asked, word, dropped=False)
+    refused = answers.argmax(axis=1) == asked.added
+    values = np.where(refused[:, None], np.nan, answers) if scored else np.where(refused, np.nan, asked.labels)
+    reading = pair_reading(asked, codebook, Answered(values))
+    assert log10_e(reading, codebook, word[None])[0] > 15
+    assert reading.most == points(reading.tally, word) == 64
+
+
+def test_failures_at_random_cost_no_more_than_what_they_hide():
+    asked, codebook = quiz(64)
+    word = DRAW(8).integers(0, 2, 64).astype(np.uint8)
+    labels = knowing(asked, word, dropped=False).argmax(axis=1).astype(float)
+    labels[DRAW(9).random(len(labels)) < 0.3] = np.nan
+    reading = pair_reading(asked, codebook, Answered(labels))
+    assert log10_e(reading, codebook, word[None])[0] > 15
+    assert reading.most == points(reading.tally, word) < 64
+
+
+def test_a_pair_without_any_answer_says_nothing():
+    asked, codebook = quiz(6)
+    answers = scores(DRAW(1), len(asked.answers), 10)
+    answers[-4:-2] = np.nan
+    assert (pair_reading(asked, codebook, Answered(answers)).log_scores[:, -2] == 0).all()
+
+
 # --- hostile answers --------------------------------------------------------------------------------------------------
 
 
