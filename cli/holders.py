@@ -104,12 +104,13 @@ def keys_revoke_command(
 ) -> None:
     """Take key images back, by serial or all of somebody's.
 
-    Models go on answering them: it is authenticate that no longer accepts them.
+    Models go on answering them: it is authenticate that no longer accepts them. What is revoked already keeps its day
+    and its reason, and the answer says so.
     """
-    from onnxfp.workflows.list_keys import held_rows, revoke_key
+    from onnxfp.workflows.list_keys import revoke_key, revoked_rows
 
     with opened(context) as vault:
-        show(revoke_key(vault, serials, recipient, reason, now()), held_rows, form)
+        show(revoke_key(vault, serials, recipient, reason, now()), revoked_rows, form)
 
 
 @keys_group.command("list")

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from onnxfp.errors import UsageError
 from onnxfp.keys.recipient import canonical_name
 from onnxfp.ledger.entries import Kind, Row, canonical_json
 from onnxfp.ledger.journal import Journal
-
-PictureOf = Callable[[int, int], str]
-"""Cover and serial to the digest of the picture that is handed out."""
 
 
 @final
@@ -62,6 +59,13 @@ class KeyEntry:
         return self.revoked_at is None and not self.has_expired(at)
 
 
+PictureOf = Callable[[KeyEntry], str]
+"""The entry that is about to be written, its picture still empty, to the digest of the picture that is handed out."""
+
+Revoked = tuple[tuple[KeyEntry, ...], tuple[int, ...]]
+"""What is revoked now, and the serials of what was revoked before."""
+
+
 def keys_in(journal: Journal, claim: str | None = None) -> tuple[KeyEntry, ...]:
     """Return all key images that were handed out, of one claim or of all, in order, with their revocations."""
     revoked: dict[str, Row] = {}
@@ -91,19 +95,15 @@ def issue_key(journal: Journal, request: KeyRequest, picture_of: PictureOf, at: 
             "mark with a larger --pool"
         )
     cover, serial = min(left), max((entry.serial for entry in entries), default=0) + 1
-    payload = {
-        "reference": request.reference,
-        "serial": serial,
-        "cover": cover,
-        "expires": request.expires,
-        "picture": picture_of(cover, serial),
-    }
-    row = journal.append((Kind.KEY_ISSUED, request.claim, name, canonical_json(payload)), at)
-    return _entry(row, None)
+    entry = KeyEntry(request.reference, request.claim, name, serial, cover, request.expires, "", at)
+    return _append(journal, replace(entry, picture=picture_of(entry)))
 
 
-def revoke_keys(journal: Journal, serials: Sequence[int], recipient: str, reason: str, at: str) -> tuple[KeyEntry, ...]:
+def revoke_keys(journal: Journal, serials: Sequence[int], recipient: str, reason: str, at: str) -> Revoked:
     """Revoke the key images of some serials, or all that a recipient holds; what is revoked already stays as it is.
+
+    Returns:
+        Their entries, and the serials of those that were revoked already.
 
     Raises:
         UsageError: a serial was never handed out, or the recipient was handed none; nothing is revoked then.
@@ -116,11 +116,24 @@ def revoke_keys(journal: Journal, serials: Sequence[int], recipient: str, reason
             raise UsageError(f"{name} was never handed a key image; see `onnxfp keys list`")
     if unknown := [serial for serial in serials if serial not in entries]:
         raise UsageError(f"no key image has serial {unknown[0]}; see `onnxfp keys list`")
+    before = tuple(serial for serial in sorted(set(serials)) if entries[serial].revoked_at is not None)
     for serial in dict.fromkeys(serials):
-        if entries[serial].revoked_at is None:
+        if serial not in before:
             content = (Kind.KEY_REVOKED, entries[serial].claim, str(serial), canonical_json({"reason": reason}))
             journal.append(content, at)
-    return tuple(entry for entry in keys_in(journal) if entry.serial in set(serials))
+    return tuple(entry for entry in keys_in(journal) if entry.serial in set(serials)), before
+
+
+def _append(journal: Journal, entry: KeyEntry) -> KeyEntry:
+    payload = {
+        "reference": entry.reference,
+        "serial": entry.serial,
+        "cover": entry.cover,
+        "expires": entry.expires,
+        "picture": entry.picture,
+    }
+    row = journal.append((Kind.KEY_ISSUED, entry.claim, entry.recipient, canonical_json(payload)), entry.issued_at)
+    return _entry(row, None)
 
 
 def _entries(issued: Iterator[Row], revoked: dict[str, Row]) -> Iterator[KeyEntry]:

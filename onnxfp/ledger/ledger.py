@@ -17,7 +17,7 @@ from onnxfp.errors import TamperedError, UsageError, VaultError
 from onnxfp.keys.recipient import canonical_name
 from onnxfp.ledger.chain import check_chain, format_head, parse_head
 from onnxfp.ledger.entries import CommitmentEntry, DrawnEntry, IssueEntry, Kind, ReferenceEntry, Row, canonical_json
-from onnxfp.ledger.holders import KeyEntry, KeyRequest, PictureOf, issue_key, keys_in, revoke_keys
+from onnxfp.ledger.holders import KeyEntry, KeyRequest, PictureOf, Revoked, issue_key, keys_in, revoke_keys
 from onnxfp.ledger.journal import Journal
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Ledger:
 
         Args:
             request: who, of which claim, until when.
-            picture_of: makes the picture of a cover and a serial, and returns the digest of its pixels.
+            picture_of: makes the picture of the entry to come, and returns the digest of its pixels.
             at: UTC, ISO 8601.
 
         Raises:
@@ -236,10 +236,11 @@ class Ledger:
         with self._writing() as journal:
             return issue_key(journal, request, picture_of, at)
 
-    def revoke_keys(
-        self, at: str, serials: Sequence[int] = (), recipient: str = "", reason: str = ""
-    ) -> tuple[KeyEntry, ...]:
+    def revoke_keys(self, at: str, serials: Sequence[int] = (), recipient: str = "", reason: str = "") -> Revoked:
         """Revoke the key images of some serials, or all of a recipient's; again changes nothing.
+
+        Returns:
+            Their entries, and the serials of those that were revoked already.
 
         Raises:
             UsageError: a serial was never handed out, or the recipient was handed none; nothing is revoked then.

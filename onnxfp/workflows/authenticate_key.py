@@ -12,7 +12,7 @@ from onnxfp.ledger import KeyEntry
 from onnxfp.stego.key_image import Found, Status, examine
 from onnxfp.stego.payload import Payload, Pixels
 from onnxfp.workflows.honouring import NO, NOBODY, UNKNOWN, Honoured, SuspectAt, honoured_by
-from onnxfp.workflows.issue_key import MEANING, days_of
+from onnxfp.workflows.issue_key import MEANING, payload_of
 from onnxfp.workflows.key_claims import KeyClaim, digest_of, key_claims
 from onnxfp.workflows.key_images import in_channels, read_picture
 from onnxfp.workflows.vault import Vault
@@ -75,7 +75,7 @@ def authenticate_key(vault: Vault, presented: Presented) -> Authenticated:
 
     Raises:
         UsageError: the file cannot be read without loss, or there is no such claim.
-        VaultError: it is genuine, and the ledger does not hold its serial.
+        VaultError: it is genuine, and the ledger does not hold it: no such serial, or handed to somebody else.
         TamperedError: the ledger is not whole.
     """
     presented.suspect.check()
@@ -152,11 +152,11 @@ def _looked_up(entry: KeyEntry, result: Authenticated, at: str) -> Authenticated
 
 def _entry(vault: Vault, claim: KeyClaim, payload: Payload) -> KeyEntry:
     for entry in vault.ledger.issued_keys(claim.key):
-        if Payload(entry.cover, entry.serial, days_of(entry.expires)) == payload:
+        if entry.serial == payload.serial and payload_of(claim, entry) == payload:
             return entry
     raise VaultError(
-        f"the picture is genuine and the ledger does not hold its serial {payload.serial}: it was cut, or restored "
-        "from an older backup; find the newest one"
+        f"the picture is genuine and the ledger does not hold it, serial {payload.serial}: it was cut, or restored "
+        "from an older backup, or a clone of this vault handed it out; find the newest ledger"
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from onnxfp.errors import UsageError, VaultError
 from onnxfp.ledger import KeyEntry, KeyRequest
 from onnxfp.stego.key_image import seal
-from onnxfp.stego.payload import Payload, Pixels
+from onnxfp.stego.payload import Payload, Pixels, issue_of
 from onnxfp.workflows.key_claims import KeyClaim, digest_of, key_claims, the_key_claim
 from onnxfp.workflows.key_images import check_output, write_picture
 from onnxfp.workflows.vault import Vault
@@ -84,16 +84,16 @@ def issue_key_of(vault: Vault, claim: KeyClaim, request: KeyIssuing) -> IssuedKe
     The entry is durable before the file exists: whatever interrupts this, issuing again completes it.
     """
     check_output(request.output, force=request.force)
-    expires = _day(request.expires)
+    _check_day(request.expires)
     wanted = KeyRequest(claim.reference, claim.key, request.recipient, request.expires, len(claim.images.pictures))
     made: list[int] = []
 
-    def picture_of(cover: int, serial: int) -> str:
-        made.append(serial)
-        return digest_of(_sealed(claim, cover, serial, expires))
+    def picture_of(entry: KeyEntry) -> str:
+        made.append(entry.serial)
+        return digest_of(_sealed(claim, entry))
 
     entry = vault.ledger.issue_key(wanted, picture_of, request.at)
-    pixels = _sealed(claim, entry.cover, entry.serial, expires)
+    pixels = _sealed(claim, entry)
     if digest_of(pixels) != entry.picture:
         raise VaultError(
             f"serial {entry.serial} comes out with other pixels than were issued at {entry.issued_at}; use the release "
@@ -103,8 +103,14 @@ def issue_key_of(vault: Vault, claim: KeyClaim, request: KeyIssuing) -> IssuedKe
     return _issued(vault, claim, request, entry, before=entry.serial not in made)
 
 
-def _sealed(claim: KeyClaim, cover: int, serial: int, expires: int) -> Pixels:
-    return seal(claim.images.pictures[cover], Payload(cover, serial, expires), claim.keystream, claim.key)
+def payload_of(claim: KeyClaim, entry: KeyEntry) -> Payload:
+    """Return what the picture of an entry carries: name and time of the entry itself, whoever asks and whenever."""
+    issue = issue_of(claim.keystream, claim.key, entry.recipient, entry.issued_at)
+    return Payload(entry.cover, entry.serial, _days_of(entry.expires), issue)
+
+
+def _sealed(claim: KeyClaim, entry: KeyEntry) -> Pixels:
+    return seal(claim.images.pictures[entry.cover], payload_of(claim, entry), claim.keystream, claim.key)
 
 
 def _issued(vault: Vault, claim: KeyClaim, request: KeyIssuing, entry: KeyEntry, *, before: bool) -> IssuedKey:
@@ -132,20 +138,19 @@ def _issued(vault: Vault, claim: KeyClaim, request: KeyIssuing, entry: KeyEntry,
     )
 
 
-def days_of(expires: str) -> int:
+def _days_of(expires: str) -> int:
     """Return a day of the ledger's (``YYYY-MM-DD``, or empty) as payloads hold it."""
     return (date.fromisoformat(expires) - _EPOCH).days if expires else 0
 
 
-def _day(text: str) -> int:
+def _check_day(text: str) -> None:
     try:
-        if text and date.fromisoformat(text).isoformat() == text:
-            return days_of(text)
+        if not text or date.fromisoformat(text).isoformat() == text:
+            _days_of(text)
+            return
     except ValueError:
         pass
-    if text:
-        raise UsageError(f"expected a day as YYYY-MM-DD, found {text!r:.40}")
-    return 0
+    raise UsageError(f"expected a day as YYYY-MM-DD, found {text!r:.40}")
 
 
 def issued_key_rows(issued: IssuedKey) -> list[tuple[str, str]]:

@@ -35,6 +35,14 @@ class HeldKeys:
     """What the ledger has come to; note it outside the vault."""
 
 
+@dataclass(frozen=True)
+class RevokedKeys(HeldKeys):
+    """Those that were to be revoked."""
+
+    before: tuple[int, ...]
+    """Serials that were revoked already: nothing was recorded of them now, also not the reason."""
+
+
 def list_keys(vault: Vault, at: str) -> HeldKeys:
     """Return all key images that were handed out, of all claims.
 
@@ -42,11 +50,11 @@ def list_keys(vault: Vault, at: str) -> HeldKeys:
         TamperedError: the ledger is not whole.
     """
     vault.ledger.verify()
-    return _held(vault, vault.ledger.issued_keys(), at)
+    return HeldKeys(tuple(_key(entry, at) for entry in vault.ledger.issued_keys()), vault.ledger.head())
 
 
-def revoke_key(vault: Vault, serials: Sequence[int], recipient: str, reason: str, at: str) -> HeldKeys:
-    """Revoke key images by serial, or all of a recipient's; what is revoked already keeps its first day.
+def revoke_key(vault: Vault, serials: Sequence[int], recipient: str, reason: str, at: str) -> RevokedKeys:
+    """Revoke key images by serial, or all of a recipient's; what is revoked already keeps its first day and reason.
 
     Raises:
         UsageError: not exactly one of the two was said, or nothing of that was ever handed out.
@@ -55,11 +63,8 @@ def revoke_key(vault: Vault, serials: Sequence[int], recipient: str, reason: str
     if bool(serials) == bool(recipient):
         raise UsageError("expected either --to NAME or serials, found both or neither; see `onnxfp keys list`")
     vault.ledger.verify()
-    return _held(vault, vault.ledger.revoke_keys(at, serials, recipient, reason), at)
-
-
-def _held(vault: Vault, entries: Sequence[KeyEntry], at: str) -> HeldKeys:
-    return HeldKeys(tuple(_key(entry, at) for entry in entries), vault.ledger.head())
+    entries, before = vault.ledger.revoke_keys(at, serials, recipient, reason)
+    return RevokedKeys(tuple(_key(entry, at) for entry in entries), vault.ledger.head(), before)
 
 
 def _key(entry: KeyEntry, at: str) -> HeldKey:
@@ -81,6 +86,13 @@ def held_rows(held: HeldKeys) -> list[tuple[str, str]]:
     """Return what a person wants to see."""
     rows = [(f"{key.serial}", f"{key.state:<7}  {key.recipient}  ({_life(key)})") for key in held.keys]
     return [("serial", "state    recipient"), *rows] if rows else [("none", "no key image was handed out yet")]
+
+
+def revoked_rows(revoked: RevokedKeys) -> list[tuple[str, str]]:
+    """Return what a person wants to see."""
+    rows, before = held_rows(revoked), ", ".join(map(str, revoked.before))
+    kept = f"{before} (day and reason stay as they were; nothing was recorded now)"
+    return [*rows, ("revoked before", kept)] if before else rows
 
 
 def _life(key: HeldKey) -> str:

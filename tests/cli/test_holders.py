@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -131,10 +132,26 @@ def test_revoked_and_expired_pictures_end_with_status_3(handed):
     assert [key["state"] for key in told(handed, "list")["keys"]] == ["revoked", "valid"]
     assert "revoked" in handed.run("keys", "list").out
     handed.run("keys", "revoke", 2)
+    assert told(handed, "revoke", 2, "--reason", "late")["before"] == [2]
+    assert "revoked before" in handed.run("keys", "revoke", 2, "--reason", "late").out
     assert "is over" in handed.run.refused(
         "keys", "issue", "--to", "Acme", "-o", again, "--force", "--expires", "2020-01-01"
     )
     handed.run("ledger", "verify")
+
+
+def test_after_a_restored_backup_nobody_else_is_named(classed):
+    alice, mallory, backup = (classed.folder / name for name in ("alice.png", "mallory.png", "backup"))
+    shutil.copytree(classed.vault, backup)
+    classed.run("keys", "issue", "--to", "Alice", "-o", alice)
+    shutil.rmtree(classed.vault)
+    backup.rename(classed.vault)
+    assert told(classed, "issue", "--to", "Mallory", "-o", mallory)["serial"] == 1
+    assert alice.read_bytes() != mallory.read_bytes()
+    line = classed.run.refused("keys", "authenticate", alice)
+    assert "genuine and the ledger does not hold it, serial 1: it was cut, or restored from an older backup" in line
+    assert "Mallory" not in line
+    assert told(classed, "authenticate", mallory)["recipient"] == "Mallory"
 
 
 def test_damaged_and_foreign_pictures_name_nobody_and_a_jpeg_is_bad_input(handed):

@@ -52,7 +52,7 @@ def small_ledger(tmp_path_factory):
         ledger.commit(commitment_entry())
         ledger.draw("c1", "a beacon", AT)
         ledger.spend("zhang:c1", "somewhere", [0, 1], AT)
-        ledger.issue_key(KeyRequest("r1", "extra_class:c1", "Acme", "", 4), lambda cover, serial: "ab" * 32, AT)
+        ledger.issue_key(KeyRequest("r1", "extra_class:c1", "Acme", "", 4), lambda entry: "ab" * 32, AT)
         ledger.revoke_keys(AT, [1], reason="lost")
         head = ledger.head()
     return path.read_bytes(), head

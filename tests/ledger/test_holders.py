@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,8 @@ LATER = "2026-05-06T07:08:09.123456+00:00"
 CLAIM = "extra_class:" + "ab" * 32
 
 
-def digest(cover: int, serial: int) -> str:
-    return f"picture {cover} {serial}"
+def digest(entry: KeyEntry) -> str:
+    return f"picture {entry.cover} {entry.serial}"
 
 
 def issue(ledger, recipient, *, claim=CLAIM, expires="", covers=4, at=AT) -> KeyEntry:
@@ -64,7 +65,8 @@ def test_covers_are_used_up_once_also_by_what_was_revoked(ledger):
 
 def test_after_a_revocation_the_recipient_gets_a_new_serial_and_a_new_cover(ledger):
     issue(ledger, "Acme")
-    (revoked,) = ledger.revoke_keys(LATER, [1], reason="laptop stolen")
+    (revoked,), before = ledger.revoke_keys(LATER, [1], reason="laptop stolen")
+    assert before == ()
     assert (revoked.revoked_at, revoked.reason, revoked.holds(LATER)) == (LATER, "laptop stolen", False)
     again = issue(ledger, "Acme", at=LATER)
     assert (again.serial, again.cover, again.holds(LATER)) == (2, 1, True)
@@ -84,16 +86,33 @@ def test_revoking_by_name_takes_all_keys_of_all_claims_and_nobody_elses(ledger):
     issue(ledger, "Acme")
     issue(ledger, "Acme", claim="extra_class:other")
     issue(ledger, "Beta")
-    assert [entry.serial for entry in ledger.revoke_keys(AT, recipient=" Acme ")] == [1, 2]
+    assert [entry.serial for entry in ledger.revoke_keys(AT, recipient=" Acme ")[0]] == [1, 2]
     assert [entry.revoked_at for entry in ledger.issued_keys()] == [AT, AT, None]
 
 
 def test_revoking_again_keeps_the_first_day_and_writes_nothing(ledger):
     issue(ledger, "Acme")
-    first = ledger.revoke_keys(AT, [1], reason="a")
+    first, before = ledger.revoke_keys(AT, [1, 1], reason="a")
+    assert before == ()
     head = ledger.head()
-    assert ledger.revoke_keys(LATER, [1, 1], reason="b") == first
+    assert ledger.revoke_keys(AT, [1, 1], reason="b") == (first, (1,))
     assert ledger.head() == head
+
+
+def test_what_was_revoked_before_is_told_from_what_is_revoked_now(ledger):
+    for name in ("Acme", "Beta"):
+        issue(ledger, name)
+    ledger.revoke_keys(AT, [2], reason="a")
+    entries, before = ledger.revoke_keys(LATER, [2, 1], reason="b")
+    assert [(entry.serial, entry.revoked_at, entry.reason) for entry in entries] == [(1, LATER, "b"), (2, AT, "a")]
+    assert before == (2,)
+
+
+def test_the_picture_is_made_of_the_entry_that_is_then_written(ledger):
+    seen = []
+    entry = ledger.issue_key(KeyRequest("r1", CLAIM, " Acme\u00a0GmbH ", "", 4), lambda e: seen.append(e) or "ab", AT)
+    assert seen == [replace(entry, picture="")]
+    assert (entry.recipient, entry.issued_at, entry.picture) == ("Acme GmbH", AT, "ab")
 
 
 @pytest.mark.parametrize(("wanted", "message"), [({"serials": [1, 9]}, "serial 9"), ({"recipient": "Zeta"}, "Zeta")])
@@ -106,7 +125,7 @@ def test_who_revokes_what_was_never_handed_out_revokes_nothing(ledger, wanted, m
 
 
 def test_a_picture_that_cannot_be_made_takes_no_serial(ledger):
-    def fail(cover, serial):
+    def fail(entry):
         raise UsageError("no room")
 
     head = ledger.head()
@@ -141,7 +160,7 @@ with open_ledger(sys.argv[1], bytes(range(32))) as ledger:
     sys.stdin.readline()
     for number in range(12):
         request = KeyRequest("r1", "claim", f"{sys.argv[2]} {number}", "", 100)
-        ledger.issue_key(request, lambda cover, serial: "ab", "2026-01-02T03:04:05Z")
+        ledger.issue_key(request, lambda entry: "ab", "2026-01-02T03:04:05Z")
 """
 
 

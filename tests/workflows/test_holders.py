@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import io
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,7 @@ from onnxfp.workflows.honouring import SuspectAt
 from onnxfp.workflows.issue_key import issued_key_rows
 from onnxfp.workflows.key_claims import the_key_claim
 from onnxfp.workflows.key_images import in_channels, read_picture
-from onnxfp.workflows.list_keys import held_rows, list_keys, revoke_key
+from onnxfp.workflows.list_keys import held_rows, list_keys, revoke_key, revoked_rows
 from onnxfp.workflows.vault import open_vault
 from tests.cli.test_secrets import leaks
 from tests.stego.pictures import KEY
@@ -38,6 +39,8 @@ from tests.suspect.misbehaving import WAYS, Misbehaving
 from tests.workflows.holders import AT, LATER, claim_of, issue_to, vault
 
 __all__ = ["vault"]
+
+NOT_HELD = "is genuine and the ledger does not hold it, serial 1: it was cut, or restored from an older backup"
 
 
 def look(vault, path, *, claims=None, at=AT, suspect=None) -> Authenticated:
@@ -80,6 +83,12 @@ def test_the_same_recipient_and_day_get_the_same_bytes_and_nothing_is_recorded(v
     head = vault.ledger.head()
     again = issue_to(vault, "Acme", tmp_path / "b.png", expires="2026-12-31", at=LATER)
     assert (again.serial, again.before, again.head) == (1, True, head)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_another_spelling_at_another_time_gets_the_bytes_of_the_first(vault, tmp_path):
+    issue_to(vault, " Acme\u00a0GmbH ", tmp_path / "a.png")
+    assert issue_to(vault, "Acme GmbH", tmp_path / "b.png", at=LATER).before
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -272,9 +281,48 @@ def test_a_genuine_picture_that_the_ledger_does_not_hold_is_an_older_backups(vau
     create_vault(tmp_path / "older", None)
     with (
         open_vault(tmp_path / "older", None) as older,
-        pytest.raises(VaultError, match="does not hold its serial 1: it was cut, or restored"),
+        pytest.raises(VaultError, match=NOT_HELD),
     ):
         look(older, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("size", ["grey", "colour", "digits"])
+@pytest.mark.parametrize("at", [AT, LATER])
+def test_after_a_restored_backup_nobody_else_is_named_for_a_picture(vault, tmp_path, size, at):
+    """The entry of the first holder is lost; the second one gets the same cover and the same serial."""
+    claim = claim_of(size)
+    shutil.copytree(tmp_path / "vault", tmp_path / "backup")
+    first = issue_to(vault, "Alice", tmp_path / "alice.png", claim=claim)
+    with open_vault(tmp_path / "backup", None) as restored:
+        second = issue_to(restored, "Mallory", tmp_path / "mallory.png", claim=claim, at=at)
+        assert (first.serial, first.covers_left) == (second.serial, second.covers_left)
+        assert (tmp_path / "alice.png").read_bytes() != (tmp_path / "mallory.png").read_bytes()
+        with pytest.raises(VaultError, match=NOT_HELD):
+            look(restored, tmp_path / "alice.png", claims=[claim])
+        assert look(restored, tmp_path / "mallory.png", claims=[claim]).recipient == "Mallory"
+
+
+def test_of_two_clones_of_a_vault_neither_names_its_own_holder_for_the_others_picture(vault, tmp_path):
+    issue_to(vault, "Before", tmp_path / "before.png")
+    for name in ("one", "two"):
+        shutil.copytree(tmp_path / "vault", tmp_path / name)
+    with open_vault(tmp_path / "one", None) as one, open_vault(tmp_path / "two", None) as two:
+        issue_to(one, "Alice", tmp_path / "alice.png")
+        issue_to(two, "Mallory", tmp_path / "mallory.png")
+        for clone, own, others in ((one, "alice", "mallory"), (two, "mallory", "alice")):
+            assert look(clone, tmp_path / f"{own}.png").recipient == own.title()
+            assert look(clone, tmp_path / "before.png").recipient == "Before"
+            with pytest.raises(VaultError, match=NOT_HELD.replace("1", "2")):
+                look(clone, tmp_path / f"{others}.png")
+
+
+def test_the_same_holder_at_another_time_is_another_issue(vault, tmp_path):
+    shutil.copytree(tmp_path / "vault", tmp_path / "backup")
+    issue_to(vault, "Alice", tmp_path / "a.png")
+    with open_vault(tmp_path / "backup", None) as restored:
+        issue_to(restored, "Alice", tmp_path / "b.png", at=LATER)
+        with pytest.raises(VaultError, match=NOT_HELD):
+            look(restored, tmp_path / "a.png")
 
 
 def test_a_revocation_that_was_taken_out_of_the_ledger_is_noticed(vault, tmp_path):
@@ -314,6 +362,17 @@ def test_the_list_says_who_holds_what(vault, tmp_path):
         (2, "Beta", "expired"),
     ]
     assert "lost" in table(held_rows(held))
+
+
+def test_revoking_again_says_that_the_new_reason_is_not_kept(vault, tmp_path):
+    for name in ("Acme", "Beta"):
+        issue_to(vault, name, tmp_path / f"{name}.png")
+    first = revoke_key(vault, [1], "", "lost", AT)
+    assert (first.before, revoked_rows(first)) == ((), held_rows(first))
+    again = revoke_key(vault, [1, 2], "", "stolen", LATER)
+    assert again.before == (1,)
+    assert [(key.revoked_at, key.revoked_because) for key in again.keys] == [(AT, "lost"), (LATER, "stolen")]
+    assert ("revoked before", "1 (day and reason stay as they were; nothing was recorded now)") in revoked_rows(again)
 
 
 @pytest.mark.parametrize(("serials", "recipient"), [([], ""), ([1], "Acme")])
@@ -453,6 +512,6 @@ def test_no_secret_is_in_anything_that_is_told_or_written(vault, tmp_path):
     told += [table(issued_key_rows(issued)), table(authenticated_rows(results[1])), table(held_rows(results[2]))]
     places = [text.encode() for text in told] + [path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()]
     places = [place for place in places if b'"secret"' not in place]  # the key file itself
-    below = [("stego", "tag"), ("stego", "whitening"), ("stego", "order", "784")]
+    below = [("stego", "tag"), ("stego", "issue"), ("stego", "whitening"), ("stego", "order", "784")]
     for secret in (vault.owner.secret, claim.keystream.secret, *(claim.keystream.derive(*p).secret for p in below)):
         assert not leaks(secret, *places)
