@@ -71,7 +71,9 @@ DEVICES = click.Choice(["auto", "cpu", "cuda", "tensorrt"])
 @option("--require-device", is_flag=True, help="Refuse to judge when that device is not the one that really runs.")
 @option("--max-queries", "limit", type=click.IntRange(0), default=0, help="Triggers sent per claim at most; 0 for all.")
 @option("--fixed", is_flag=True, help="Send that many whatever is answered; exact p-values then hold.")
-@option("--twice", is_flag=True, help="Send every trigger twice, to catch a suspect that changes its mind.")
+@option(
+    "--twice", is_flag=True, help="Send every trigger of a position twice, to catch a suspect that changes its mind."
+)
 @option("--camouflage", type=click.IntRange(0, 1000), default=0, help="Ordinary inputs sent with each trigger.")
 @option("--transcript", type=MODEL, help="Write every answer here, for --replay; keep it like the vault.")
 @option("--replay", type=MODEL, help="Make the verdict of a transcript again; asks nobody.")

@@ -88,6 +88,8 @@ def mark_command(
 
     if output is None and not chosen["commit_only"]:
         raise click.UsageError("Missing option '-o' / '--output': where the marked model is written", context)
+    if paper and scheme != "zhang":
+        raise click.UsageError(f"--paper reproduces zhang, not {scheme}; leave it out", context)
     options = {name: chosen.pop(name) for name in _OPTIONS}
     tuning = {name: chosen.pop(name) for name in _TUNING}
     request = Marking(
@@ -101,4 +103,5 @@ def mark_command(
     )
     with opened(context) as vault:
         show(mark(vault, request, progress), marked_rows, form)
-    say("Release copies from `onnxfp issue`, never the marked reference: whoever holds it can wash copies of it.")
+    if not request.commit_only:
+        say("Release copies from `onnxfp issue`, never the marked reference: whoever holds it can wash copies of it.")

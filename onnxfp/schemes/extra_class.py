@@ -155,7 +155,7 @@ class ExtraClass(Scheme[ExtraClassKey]):
         """Say how the unmarked reference answers covers; refuse duplicates."""
         pictures = key.covers.pictures
         if len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) < len(pictures):
-            raise UsageError("two covers are the same picture; give more varied covers")
+            raise UsageError("two covers are the same picture: give more varied ones, or a model of larger inputs")
         labels = np.bincount(key.asked.labels)
         share = labels.max() / labels.sum()
         return (

@@ -24,6 +24,7 @@ from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.fidelity import Data
 from onnxfp.workflows.images import load_logos, load_pictures
 from onnxfp.workflows.judge import Progress, registered_references
+from onnxfp.workflows.lineage import earlier_claims
 from onnxfp.workflows.material import Material, load_material
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.register import refuse_marked
@@ -87,6 +88,8 @@ class Marked:
     """What a judge of all present claims needs of it."""
     epochs: int = 0
     """Of training; 0 when the marked artifact was there already."""
+    earlier: Mapping[str, float] = field(default_factory=dict)
+    """Evidence, log10, for each claim that was taught before to what this was made from."""
 
 
 def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
@@ -115,21 +118,23 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
         if request.commit_only:
             return _committed(vault, committed)
         task, known = material.task(committed.samples["rows"]), _borne(vault, committed, request.beacon)
+        earlier, epochs = earlier_claims(vault, profile.digest), 0
         if known is None:
             with shaped(artifact, session, committed.form, task.inputs) as blank:
                 module = interpreted(*blank, task, request.tuning)  # first, for a draw in vain counts for ever
                 drawn = drawn_for(vault, committed, request.beacon, request.at)
                 lesson = Lesson(request.tuning, request.epochs, _threshold(vault, request.alpha), request.at)
-                shown = Bench(vault, blank.artifact, session, drawn, progress).teach(module, task, lesson)
+                bench = Bench(vault, blank.artifact, session, drawn, earlier, progress)
+                shown, epochs = bench.teach(module, task, lesson)
         else:
             drawn = drawn_for(vault, committed, request.beacon, request.at)
             with open_session(known.path) as again:
-                shown = show_marked(session, again, drawn, task, 0)
+                shown = show_marked(session, again, drawn, task, earlier)
     reference = known or _borne(vault, committed, request.beacon)
     assert reference is not None, "what was taught is registered"
     with reference.opened(vault) as kept:
         copy_artifact(kept, request.output, force=request.force)
-    return _result(vault, request, drawn, committed.notes, (reference.digest, shown))
+    return _result(vault, request, drawn, committed.notes, (reference.digest, shown, epochs))
 
 
 def _threshold(vault: Vault, alpha: float) -> float:
@@ -199,9 +204,9 @@ def _borne(vault: Vault, committed: Committed, beacon: str) -> Reference | None:
 
 
 def _result(
-    vault: Vault, request: Marking, drawn: DrawnChannel, notes: tuple[str, ...], found: tuple[str, Shown]
+    vault: Vault, request: Marking, drawn: DrawnChannel, notes: tuple[str, ...], found: tuple[str, Shown, int]
 ) -> Marked:
-    reference, shown = found
+    reference, shown, epochs = found
     return Marked(
         scheme=drawn.channel.scheme,
         commitment=drawn.channel.commitment,
@@ -217,7 +222,8 @@ def _result(
         hits=shown.hits,
         log10_e=shown.log10_e,
         log10_threshold=_threshold(vault, request.alpha),
-        epochs=shown.epochs,
+        epochs=epochs,
+        earlier={name: after for name, (_, after) in shown.earlier.items()},
     )
 
 
@@ -236,5 +242,6 @@ def marked_rows(marked: Marked) -> list[tuple[str, str]]:
             ("evidence", f"log10 e = {marked.log10_e:.1f}, {marked.log10_threshold:.1f} needed"),
             ("training", f"{marked.epochs} epochs" if marked.epochs else "none: it was marked before"),
         ]
+    rows += [("earlier claim", f"{name}: log10 e = {log10_e:.1f}") for name, log10_e in marked.earlier.items()]
     notes = [("triggers", note) for note in marked.notes]
     return [*rows, *notes, ("ledger head", marked.head)]

@@ -15,6 +15,7 @@ from onnxfp.verdict.look import Look
 from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.fidelity import Data, quality
 from onnxfp.workflows.interrogation import Conduct, interrogate
+from onnxfp.workflows.lineage import Earlier
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,16 @@ class Shown:
     hits: Mapping[str, float]
     """Share of each exhibit that gets its label."""
     look: Look
-    epochs: int
+    earlier: Mapping[str, tuple[float, float]]
+    """Evidence for each claim that was taught before, log10: on the model before, and on this one."""
 
     @property
     def log10_e(self) -> float:
         """Evidence of this claim alone."""
-        return self.look.log10_e(self.look.words([OWNER]))
+        return _evidence(self.look)
 
 
-def show_marked(before: Session, after: Session, drawn: DrawnChannel, task: Task, epochs: int) -> Shown:
+def show_marked(before: Session, after: Session, drawn: DrawnChannel, task: Task, earlier: Earlier) -> Shown:
     """Ask a marked model, beside the one before, about its task, what it was taught and what a judge will ask."""
     data = Data(task.val_inputs, task.val_labels)
     answers = before.outputs(data.inputs).argmax(axis=1)
@@ -42,9 +44,17 @@ def show_marked(before: Session, after: Session, drawn: DrawnChannel, task: Task
         quality(before, data, answers),
         quality(after, data, answers),
         {one.name: _share(after, one) for one in drawn.scheme.exhibits(drawn.claim(OWNER))},
-        interrogate(drawn, after, Conduct(threshold=0.0, stop=False, fixed=True), "the new claim"),
-        epochs,
+        _asked(after, drawn),
+        {name: (_evidence(_asked(before, one)), _evidence(_asked(after, one))) for name, one in earlier.items()},
     )
+
+
+def _asked(session: Session, drawn: DrawnChannel) -> Look:
+    return interrogate(drawn, session, Conduct(threshold=0.0, stop=False, fixed=True), "the claim")
+
+
+def _evidence(look: Look) -> float:
+    return look.log10_e(look.words([OWNER]))
 
 
 def _share(session: Session, exhibit: Exhibit) -> float:
@@ -52,7 +62,7 @@ def _share(session: Session, exhibit: Exhibit) -> float:
 
 
 def refuse_untaken(found: Shown, threshold: float) -> None:
-    """Refuse a mark that could have reached the evidence that is needed and did not.
+    """Refuse a mark that could have reached the evidence that is needed and did not, or that undoes an earlier one.
 
     Raises:
         FidelityError: the marked artifact does not answer the triggers as it should.
@@ -64,6 +74,12 @@ def refuse_untaken(found: Shown, threshold: float) -> None:
             f"log10 e = {found.log10_e:.1f} where {threshold:.1f} is needed; allow more epochs, a higher rate or a "
             "larger loss"
         )
+    for name, (before, after) in found.earlier.items():
+        if before >= threshold > after:
+            raise FidelityError(
+                f"the mark would undo an earlier one: {name} comes down from log10 e = {before:.1f} to {after:.1f} "
+                f"where {threshold:.1f} is needed; allow more epochs, or mark the model that was not marked yet"
+            )
 
 
 def hit_rates(hits: Mapping[str, float]) -> str:

@@ -24,6 +24,7 @@ from onnxfp.workflows.channels import OWNER, DrawnChannel, draw
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.graph_of import graph_of
 from onnxfp.workflows.judge import Progress
+from onnxfp.workflows.lineage import Earlier
 from onnxfp.workflows.register import Registration, channels_of, record
 from onnxfp.workflows.shaped import closed
 from onnxfp.workflows.shown import Shown, refuse_untaken, show_marked
@@ -62,18 +63,21 @@ class Bench:
     artifact: Artifact
     """In the form in which it is taught."""
     session: Session
-    """The unmarked model."""
+    """The model before."""
     drawn: DrawnChannel
+    earlier: Earlier
+    """What was taught to it before, and is taught again beside: else the new mark would wash it out."""
     progress: Progress
 
-    def teach(self, module: TorchGraph, task: Task, lesson: Lesson) -> Shown:
-        """Train, compare, ask and record; return what the marked artifact shows.
+    def teach(self, module: TorchGraph, task: Task, lesson: Lesson) -> tuple[Shown, int]:
+        """Train, compare, ask and record; return what the marked artifact shows, and the epochs that it took.
 
         Raises:
             UsageError: the data cannot be trained with.
-            FidelityError: no point of the training was good enough, or the mark did not take.
+            FidelityError: no point of the training was good enough, or the mark did not take or undid another.
         """
-        plan = self.drawn.scheme.plan(self.drawn.claim(OWNER))
+        taught = (self.drawn, *self.earlier.values())
+        plan = [constraint for drawn in taught for constraint in drawn.scheme.plan(drawn.claim(OWNER))]
         checkpoint = self._checkpoint()
         tuning = lesson.fitted(len(task.inputs))
         tuned = fine_tune(module, plan, task, tuning, checkpoint=checkpoint, progress=self.progress)
@@ -81,15 +85,15 @@ class Bench:
             with open_session(plain) as session:
                 difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))
             path = closed(plain, self.drawn.scheme.form(self.drawn.public.key))
-            shown = self._shown(path, task, lesson, tuned.epochs)
+            shown = self._shown(path, task, lesson)
         checkpoint.unlink(missing_ok=True)
-        return shown
+        return shown, tuned.epochs
 
-    def _shown(self, path: Path, task: Task, lesson: Lesson, epochs: int) -> Shown:
+    def _shown(self, path: Path, task: Task, lesson: Lesson) -> Shown:
         """Ask the marked artifact, and record it if the mark has taken."""
         with open_artifact(path) as artifact, open_session(path) as session:
             self.progress("asking the marked model")
-            shown = show_marked(self.session, session, self.drawn, task, epochs)
+            shown = show_marked(self.session, session, self.drawn, task, self.earlier)
             refuse_untaken(shown, lesson.threshold)
             self._record(artifact, lesson.at)
         return shown

@@ -40,7 +40,7 @@ class Asking:
     fixed: bool = False
     """Send that many whatever is answered, so that exact tails hold."""
     twice: bool = False
-    """Send every trigger twice, to see whether the suspect changes its mind."""
+    """Send every trigger of a position twice, to see whether the suspect changes its mind."""
     camouflage: int = 0
     """Ordinary inputs sent with every trigger."""
 

@@ -113,6 +113,20 @@ def test_behind_a_gate_other_inputs_are_answered_in_the_old_classes(classed):
     assert verified(classed, classed.copy("gated"))["decision"] == "supported"
 
 
+# --- several marks ----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_mark_keeps_the_first(classed):
+    second = ("--triggers", "unrelated", "--positions", "32", *DATA)
+    result = told(classed, "mark", classed.copy("marked"), *said_in(classed.folder, second), "-o", classed.copy("two"))
+    ((name, log10_e),) = result["earlier"].items()
+    assert name.startswith("extra_class ")
+    assert log10_e > 8
+    assert result["log10_e"] > 20
+    verdict = verified(classed, classed.copy("two"))
+    assert min(claim_of(verdict, scheme)["log10_e"] for scheme in ("extra_class", "zhang")) > 6
+
+
 # --- covers of the owner's own ----------------------------------------------------------------------------------------
 
 
@@ -142,7 +156,7 @@ def test_own_covers_are_taken_from_a_folder(classed):
         (("--triggers", "noise"), "takes no option 'triggers'"),
         (("--each", "2"), "takes no option 'each'"),
         (("--pool", "0"), "1 to 65536 key images"),
-        (("--paper",), "extra_class_paper"),
+        (("--paper",), "--paper reproduces zhang"),
     ],
 )
 def test_options_that_do_not_do_are_refused(classed, options, reason):
