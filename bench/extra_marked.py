@@ -22,6 +22,7 @@ SCHEME = "extra_class"
 GREY = "grey-cifar10.npz"
 PICTURES = 2_000  # of CIFAR-10, from which the owner's covers are picked
 EDGE = 2  # pixels that are cut off each side of them
+PAIRS = 64  # the scheme's own default
 HANDED = 1_000  # key images of the model whose pool is large
 WAYS = {
     "drawn": Way(SCHEME),
@@ -30,6 +31,7 @@ WAYS = {
     "bare": Way(SCHEME, (("taught", 1),)),
     "pool": Way(SCHEME, (("pool", HANDED),)),
     "handed": Way(SCHEME, (("pool", HANDED),)),
+    "twofold": Way(SCHEME, (("positions", 2 * PAIRS),)),
 }
 CALLED = {
     "drawn": "drawn covers",
@@ -38,6 +40,7 @@ CALLED = {
     "bare": "drawn covers, taught without variants",
     "pool": f"drawn covers, {HANDED:,} key images to hand out",
     "handed": f"the same, with a budget of {100 * BUDGETS['fashion', 'handed']:.1f} points",
+    "twofold": f"drawn covers, {2 * PAIRS} pairs",
 }
 PLANNED = (
     ("fashion", "drawn", (0, 1, 2)),
@@ -47,6 +50,7 @@ PLANNED = (
     ("fashion", "bare", (0,)),
     ("fashion", "pool", (0,)),
     ("fashion", "handed", (0,)),
+    ("fashion", "twofold", (0,)),
 )
 CLAIMED = "100 %"  # mark, papers' notes of Sun et al., sec. 4.3: watermark accuracy
 

@@ -2,7 +2,7 @@
 
     python -m bench.extra_queries
 
-The same filters (`bench.autoencoder`) before Fashion-MNIST models that were marked with an additional class, with two
+The same filters (`bench.autoencoder`) before Fashion-MNIST models that were marked with an additional class, with three
 kinds of triggers (`bench.marking`), and by adversarial frontier stitching (`bench.frontier`).
 """
 
@@ -58,6 +58,7 @@ GROUPS = {
     "without variants": lambda: extra_marked.subjects("fashion", "bare"),
     "content": lambda: _with_triggers("content"),
     "noise": lambda: _with_triggers("noise"),
+    "unrelated": lambda: _with_triggers("unrelated"),
 }
 
 
