@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from onnxfp.errors import UsageError
 from onnxfp_cli.shared import (
     MODEL,
     TOKEN,
@@ -86,6 +87,8 @@ def keys_authenticate_command(
     from onnxfp.workflows.authenticate_key import Presented, authenticate_key, authenticated_rows
     from onnxfp.workflows.honouring import SuspectAt
 
+    if suspect == "":
+        raise UsageError("expected a file or a URL with --suspect, found nothing; leave it out to ask nobody")
     asked = SuspectAt(suspect or "", token=os.environ.get(TOKEN, ""), **how)
     with opened(context) as vault:
         result = authenticate_key(vault, Presented(image, now(), claim, asked))

@@ -71,8 +71,14 @@ def scores_of(model: onnx.ModelProto) -> list[Scores]:
     found = [_scores(output, inferred.get(output.name)) for output in model.graph.output]
     counts = sorted({scores.classes for scores in found})
     if len(counts) != 1:
-        raise UsageError(f"expected outputs that are scores of the same classes, found widths {counts}; cut the others")
+        raise UsageError(
+            f"expected outputs that are scores of the same classes, found {_widths(counts)}; cut the others"
+        )
     return found
+
+
+def _widths(counts: Sequence[int]) -> str:
+    return f"widths {', '.join(map(str, counts))}" if counts else "no output"
 
 
 def put_in(model: onnx.ModelProto, scores: Scores, build: Build, names: Names) -> None:

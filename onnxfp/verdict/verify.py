@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxfp.domain import ClaimEvidence, Evidence, Verdict
+from onnxfp.domain import ClaimEvidence, Decision, Evidence, Verdict
 from onnxfp.verdict.look import Look, committed_at, decided, provider, transforms, unread, weigh
 from onnxfp.verdict.tails import exact_tail, points
 
@@ -19,21 +19,25 @@ NULL = (
 )
 
 
-def verify(looks: Sequence[Look], alpha: float, besides: int = 0) -> Verdict:
+def verify(looks: Sequence[Look], alpha: float, besides: int = 0, lost: Sequence[str] = ()) -> Verdict:
     """Decide whether a suspect knows the owner's symbols: e >= 1/alpha, e the mean over all owner claims.
 
     Args:
         looks: one per owner claim of every registered reference, read or not; the weights are equal and fixed.
         alpha: the level, fixed beforehand.
         besides: claims that were drawn and that no registered artifact bears; they share the weight, at e = 0.
+        lost: why each claim that could not be asked about could not; they share the weight too. Then the others may
+            speak for the owner, but not against.
     """
     evidence: tuple[Evidence, ...] = ()
     if any(look.reading.coverage > 0 for look in looks):
-        score = weigh(looks, [look.bet() for look in looks], [OWNER], besides)
+        score = weigh(looks, [look.bet() for look in looks], [OWNER], besides + len(lost))
         evidence = (Evidence(OWNER, float(score[0])),)
     threshold = -float(np.log10(alpha))
     supported = any(item.log10_e >= threshold for item in evidence)
     decision, reason = decided(looks, supported=supported)
+    if lost and not supported:
+        decision, reason = Decision.INCONCLUSIVE, "; ".join(lost)
     return Verdict(
         decision=decision,
         scheme=",".join(sorted({look.scheme for look in looks})),
@@ -45,7 +49,7 @@ def verify(looks: Sequence[Look], alpha: float, besides: int = 0) -> Verdict:
         recipients_tested=0,
         null=NULL.format(positions=sum(look.codebook.positions for look in looks), alpha=alpha),
         reason=reason,
-        unread=unread(looks),
+        unread=(*unread(looks), *lost),
         transforms=transforms(looks),
         committed_at=committed_at(looks),
         claims=tuple(_contribution(look) for look in looks),

@@ -13,7 +13,7 @@ from onnxfp.stego.key_image import Found, Status, examine
 from onnxfp.stego.payload import Payload, Pixels
 from onnxfp.workflows.honouring import NO, NOBODY, UNKNOWN, Honoured, SuspectAt, honoured_by
 from onnxfp.workflows.issue_key import MEANING, payload_of
-from onnxfp.workflows.key_claims import KeyClaim, digest_of, key_claims
+from onnxfp.workflows.key_claims import KeyClaim, digest_of, readable_key_claims
 from onnxfp.workflows.key_images import in_channels, read_picture
 from onnxfp.workflows.vault import Vault
 
@@ -75,12 +75,17 @@ def authenticate_key(vault: Vault, presented: Presented) -> Authenticated:
 
     Raises:
         UsageError: the file cannot be read without loss, or there is no such claim.
-        VaultError: it is genuine, and the ledger does not hold it: no such serial, or handed to somebody else.
+        VaultError: it is genuine, and the ledger does not hold it: no such serial, or handed to somebody else; or it is
+            of no claim that can be drawn, and the vault has lost what another one needs.
         TamperedError: the ledger is not whole.
     """
     presented.suspect.check()
     vault.ledger.verify()
-    return authenticate_key_of(vault, key_claims(vault, presented.claim), presented)
+    claims, lost = readable_key_claims(vault, presented.claim)
+    result = authenticate_key_of(vault, claims, presented) if claims else None
+    if result is None or (lost and result.recipient is None):
+        raise VaultError(lost[0])
+    return result
 
 
 def authenticate_key_of(vault: Vault, claims: Sequence[KeyClaim], presented: Presented) -> Authenticated:

@@ -80,6 +80,14 @@ def chosen_claims(references: Sequence[Reference], access: frozenset[Access], na
     return chosen
 
 
+def bearer(references: Sequence[Reference], commitment: str, beacon: str) -> Reference | None:
+    """Return the registered artifact that bears the symbols of one draw, if there is one."""
+    for reference in references:
+        if any((channel.commitment, channel.beacon) == (commitment, beacon) for channel in reference.channels):
+            return reference
+    return None
+
+
 def unborne(vault: Vault, references: Sequence[Reference]) -> tuple[DrawnEntry, ...]:
     """Return the draws of symbols that no registered artifact bears: every key that was drawn counts."""
     borne = {(channel.commitment, channel.beacon) for reference in references for channel in reference.channels}

@@ -55,6 +55,10 @@ class Conduct:
     """Whether the triggers of a position can be asked: those who answered elsewhere may not have been sent all."""
 
 
+EVERYTHING = Conduct(threshold=0.0, stop=False, fixed=True)
+"""All positions, whatever is answered."""
+
+
 def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: str) -> Look:
     """Let a suspect answer all probes of one claim, as far as the conduct says."""
     public, word = drawn.public, drawn.words([OWNER])

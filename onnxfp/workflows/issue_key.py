@@ -165,7 +165,7 @@ def issued_key_rows(issued: IssuedKey) -> list[tuple[str, str]]:
         ("written to", f"{issued.output} ({issued.width} x {issued.height} pixels{enlarged})"),
         (
             "payload",
-            f"{issued.payload_bytes} of {issued.capacity_bytes} bytes, {issued.correctable_bytes} wrong ones repaired",
+            f"{issued.payload_bytes} of {issued.capacity_bytes} bytes; {issued.correctable_bytes} can be repaired",
         ),
         ("covers left", str(issued.covers_left)),
         ("what it does", issued.meaning),

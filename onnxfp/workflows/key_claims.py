@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from onnxfp.domain import KeyImages
-from onnxfp.errors import UsageError
+from onnxfp.errors import UsageError, VaultError
 from onnxfp.keys.keystream import Keystream
 from onnxfp.stego.key_image import capacity
 from onnxfp.stego.payload import Pixels
@@ -56,15 +55,36 @@ def key_claims(vault: Vault, name: str) -> tuple[KeyClaim, ...]:
 
     Raises:
         UsageError: there is none.
+        VaultError: what one of them needs of the owner's data is missing or was changed.
     """
-    claims = (claim for claim in chosen_claims(registered_references(vault), SEALED, "") if claim.is_called(name))
-    found = {claim.key: claim for claim in map(partial(_with_images, vault), claims) if claim is not None}
-    if not found:
+    found, lost = readable_key_claims(vault, name)
+    if lost:
+        raise VaultError(lost[0])
+    return found
+
+
+def readable_key_claims(vault: Vault, name: str) -> tuple[tuple[KeyClaim, ...], tuple[str, ...]]:
+    """Return the same as far as the vault still has what they need, and why it has not for the others.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found: dict[str, KeyClaim] = {}
+    lost: list[str] = []
+    for claim in chosen_claims(registered_references(vault), SEALED, ""):
+        if not claim.is_called(name):
+            continue
+        try:
+            if (one := _with_images(vault, claim)) is not None:
+                found[claim.key] = one
+        except VaultError as problem:
+            lost.append(f"{claim.name}: {problem}")
+    if not found and not lost:
         raise UsageError(
             f"no claim{f' called {name!r}' if name else ''} has grey or coloured key images to hand out; "
             "mark a model with `onnxfp mark --scheme extra_class`"
         )
-    return tuple(found.values())
+    return tuple(found.values()), tuple(lost)
 
 
 def _with_images(vault: Vault, claim: OwnersClaim) -> KeyClaim | None:

@@ -18,7 +18,7 @@ from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.schemes.interface import Samples
 from onnxfp.suspect.session import Session, open_session
 from onnxfp.workflows.channels import DrawnChannel
-from onnxfp.workflows.claims import chosen_claims, unborne
+from onnxfp.workflows.claims import bearer, chosen_claims, unborne
 from onnxfp.workflows.commit import Committed, Intent, commit, drawn_for
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.fidelity import Data
@@ -89,7 +89,7 @@ class Marked:
     epochs: int = 0
     """Of training; 0 when the marked artifact was there already."""
     earlier: Mapping[str, float] = field(default_factory=dict)
-    """Evidence, log10, for each claim that was taught before to what this was made from."""
+    """Evidence, log10, for each claim that the model bore before."""
 
 
 def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
@@ -104,6 +104,8 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
         ArtifactError: the model cannot be read or run.
     """
     refuse_inside_vault(request.output)
+    if request.commit_only and request.beacon:
+        raise UsageError("a commitment comes before its beacon; leave --beacon out, and give it when you mark")
     if not request.commit_only:
         check_target(request.output, force=request.force)
     material = load_material(request.data, request.val)
@@ -117,8 +119,8 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
         committed = commit(vault, profile, intent, _samples(request, material.data), _asker(session, material))
         if request.commit_only:
             return _committed(vault, committed)
-        task, known = material.task(committed.samples["rows"]), _borne(vault, committed, request.beacon)
-        earlier, epochs = earlier_claims(vault, profile.digest), 0
+        task, known = material.task(committed.samples["rows"]), _bearer(vault, committed, request.beacon)
+        earlier, epochs = earlier_claims(vault, profile.digest, session, progress), 0
         if known is None:
             with shaped(artifact, session, committed.form, task.inputs) as blank:
                 module = interpreted(*blank, task, request.tuning)  # first, for a draw in vain counts for ever
@@ -130,7 +132,7 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
             drawn = drawn_for(vault, committed, request.beacon, request.at)
             with open_session(known.path) as again:
                 shown = show_marked(session, again, drawn, task, earlier)
-    reference = known or _borne(vault, committed, request.beacon)
+    reference = known or _bearer(vault, committed, request.beacon)
     assert reference is not None, "what was taught is registered"
     with reference.opened(vault) as kept:
         copy_artifact(kept, request.output, force=request.force)
@@ -194,13 +196,8 @@ def _committed(vault: Vault, committed: Committed) -> Marked:
     )
 
 
-def _borne(vault: Vault, committed: Committed, beacon: str) -> Reference | None:
-    """Return the registered artifact that bears this claim already, if there is one."""
-    wanted = (committed.channel.commitment, beacon)
-    for reference in registered_references(vault):
-        if any((one.commitment, one.beacon) == wanted for one in reference.channels):
-            return reference
-    return None
+def _bearer(vault: Vault, committed: Committed, beacon: str) -> Reference | None:
+    return bearer(registered_references(vault), committed.channel.commitment, beacon)
 
 
 def _result(
@@ -240,7 +237,10 @@ def marked_rows(marked: Marked) -> list[tuple[str, str]]:
             ("accuracy", f"{marked.accuracy_before:.2%} before, {marked.accuracy_after:.2%} after"),
             ("hit rate", hit_rates(marked.hits)),
             ("evidence", f"log10 e = {marked.log10_e:.1f}, {marked.log10_threshold:.1f} needed"),
-            ("training", f"{marked.epochs} epochs" if marked.epochs else "none: it was marked before"),
+            (
+                "training",
+                f"{marked.epochs} epochs" if marked.epochs else "none: it was marked before, and stays so",
+            ),
         ]
     rows += [("earlier claim", f"{name}: log10 e = {log10_e:.1f}") for name, log10_e in marked.earlier.items()]
     notes = [("triggers", note) for note in marked.notes]

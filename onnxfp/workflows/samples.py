@@ -45,12 +45,13 @@ def load_samples(vault: Vault, digest: str) -> Samples:
     if not digest:
         return {}
     path = _path(vault, digest)
+    name = f"the trigger corpus {path.relative_to(vault.root)}"
     try:
         samples = read_npz(path, "a trigger corpus")
     except UsageError as problem:
-        raise VaultError(f"the trigger corpus {path} is missing or damaged; restore it from a backup") from problem
+        raise VaultError(f"{name} is missing or damaged; restore it from a backup of the vault") from problem
     if _digest(samples) != digest:
-        raise VaultError(f"the trigger corpus {path} was changed since it was committed to; restore it from a backup")
+        raise VaultError(f"{name} was changed since it was committed to; restore it from a backup of the vault")
     return samples
 
 

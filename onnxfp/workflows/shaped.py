@@ -60,7 +60,10 @@ def closed(path: Path, form: Form) -> Path:
 
 def _refuse_otherwise(before: npt.NDArray[Any], after: npt.NDArray[Any], classes: int) -> None:
     if after.shape != (len(before), before.shape[1] + classes):
-        raise UsageError(f"with {classes} class more the model gives {after.shape} numbers, before {before.shape}")
+        raise UsageError(
+            f"with {classes} class more the model gives {after.shape} numbers, before {before.shape}; "
+            "mark a model whose first output is one number for each class"
+        )
     apart = float(np.abs(after[:, : before.shape[1]].astype(np.float64) - before).max())
     close = _CLOSE_HALF if before.dtype == np.float16 else _CLOSE
     if not apart <= close * max(1.0, float(np.abs(before).max())):

@@ -14,8 +14,8 @@ from onnxfp.suspect.session import Session
 from onnxfp.verdict.look import Look
 from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.fidelity import Data, quality
-from onnxfp.workflows.interrogation import Conduct, interrogate
-from onnxfp.workflows.lineage import Earlier
+from onnxfp.workflows.interrogation import EVERYTHING, interrogate
+from onnxfp.workflows.lineage import Earlier, evidence
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Shown:
     @property
     def log10_e(self) -> float:
         """Evidence of this claim alone."""
-        return _evidence(self.look)
+        return self.look.log10_e(self.look.words([OWNER]))
 
 
 def show_marked(before: Session, after: Session, drawn: DrawnChannel, task: Task, earlier: Earlier) -> Shown:
@@ -44,17 +44,9 @@ def show_marked(before: Session, after: Session, drawn: DrawnChannel, task: Task
         quality(before, data, answers),
         quality(after, data, answers),
         {one.name: _share(after, one) for one in drawn.scheme.exhibits(drawn.claim(OWNER))},
-        _asked(after, drawn),
-        {name: (_evidence(_asked(before, one)), _evidence(_asked(after, one))) for name, one in earlier.items()},
+        interrogate(drawn, after, EVERYTHING, "the claim"),
+        {name: (evidence(one, before), evidence(one, after)) for name, one in earlier.items()},
     )
-
-
-def _asked(session: Session, drawn: DrawnChannel) -> Look:
-    return interrogate(drawn, session, Conduct(threshold=0.0, stop=False, fixed=True), "the claim")
-
-
-def _evidence(look: Look) -> float:
-    return look.log10_e(look.words([OWNER]))
 
 
 def _share(session: Session, exhibit: Exhibit) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnxfp.artifact import Artifact, Patch, carriers, open_artifact, write_patched
-from onnxfp.domain import ModelProfile
+from onnxfp.domain import Constraint, ModelProfile, OutputTarget
 from onnxfp.embed.compare import difference
 from onnxfp.embed.fine_tune import Task, Tuned, Tuning, fine_tune, rehearse
 from onnxfp.errors import CapacityError, UsageError, VaultError
 from onnxfp.keys.keystream import Keystream
 from onnxfp.suspect.session import Session, open_session
 from onnxfp.workflows.channels import OWNER, DrawnChannel, draw
+from onnxfp.workflows.claims import bearer
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.graph_of import graph_of
-from onnxfp.workflows.judge import Progress
+from onnxfp.workflows.judge import Progress, registered_references
 from onnxfp.workflows.lineage import Earlier
 from onnxfp.workflows.register import Registration, channels_of, record
 from onnxfp.workflows.shaped import closed
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from onnxfp.embed.torch_graph import TorchGraph
 
 _FIRST = 64  # inputs on which the interpreted graph is compared with onnxruntime
+_AT_IT = "another run is marking this model with this claim; wait until it is done, then run this again for its result"
 _STEPS = 2000  # of training at least, unless all is learnt before
 
 
@@ -76,18 +78,23 @@ class Bench:
             UsageError: the data cannot be trained with.
             FidelityError: no point of the training was good enough, or the mark did not take or undid another.
         """
-        taught = (self.drawn, *self.earlier.values())
-        plan = [constraint for drawn in taught for constraint in drawn.scheme.plan(drawn.claim(OWNER))]
-        checkpoint = self._checkpoint()
+        plan = self._plan(self.session.outputs(task.inputs[:1]).shape[1])
         tuning = lesson.fitted(len(task.inputs))
-        tuned = fine_tune(module, plan, task, tuning, checkpoint=checkpoint, progress=self.progress)
-        with self._written(tuned) as plain:
-            with open_session(plain) as session:
-                difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))
-            path = closed(plain, self.drawn.scheme.form(self.drawn.public.key))
-            shown = self._shown(path, task, lesson)
-        checkpoint.unlink(missing_ok=True)
+        with self._alone() as checkpoint:
+            tuned = fine_tune(module, plan, task, tuning, checkpoint=checkpoint, progress=self.progress)
+            with self._written(tuned) as plain:
+                with open_session(plain) as session:
+                    difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))
+                path = closed(plain, self.drawn.scheme.form(self.drawn.public.key))
+                shown = self._shown(path, task, lesson)
+            checkpoint.unlink(missing_ok=True)
         return shown, tuned.epochs
+
+    def _plan(self, classes: int) -> list[Constraint]:
+        """Return what is taught: this claim, and what the model bore, as far as it has the classes for it."""
+        plans = [list(drawn.scheme.plan(drawn.claim(OWNER))) for drawn in (self.drawn, *self.earlier.values())]
+        own = self.drawn.scheme.form(self.drawn.public.key)
+        return [*plans[0], *(one for plan in plans[1:] if _can_learn(plan, classes + own.classes) for one in plan)]
 
     def _shown(self, path: Path, task: Task, lesson: Lesson) -> Shown:
         """Ask the marked artifact, and record it if the mark has taken."""
@@ -98,16 +105,33 @@ class Bench:
             self._record(artifact, lesson.at)
         return shown
 
-    def _checkpoint(self) -> Path:
-        """Return where the training is kept while it lasts."""
+    @contextmanager
+    def _alone(self) -> Iterator[Path]:
+        """Keep others from teaching the same claim meanwhile; yield where the training is kept while it lasts.
+
+        Raises:
+            UsageError: somebody else is at it, or was until now.
+            VaultError: the disk refuses.
+        """
+        from filelock import FileLock, Timeout
+
         channel = self.drawn.channel
         beacon = hashlib.sha256(channel.beacon.encode()).hexdigest()[:8]
         path = self.vault.root / "training" / f"{channel.commitment[:32]}-{beacon}.npz"
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
+            lock = FileLock(path.with_suffix(".lock"), timeout=0)
+            lock.acquire()
+        except Timeout as problem:
+            raise UsageError(_AT_IT) from problem
         except OSError as problem:
             raise VaultError(f"cannot keep the training in {path.parent}: {problem.strerror}; make room") from problem
-        return path
+        try:
+            if bearer(registered_references(self.vault), channel.commitment, channel.beacon) is not None:
+                raise UsageError(_AT_IT)
+            yield path
+        finally:
+            lock.release()
 
     @contextmanager
     def _written(self, tuned: Tuned) -> Iterator[Path]:
@@ -141,6 +165,11 @@ def interpreted(artifact: Artifact, session: Session, task: Task, tuning: Tuning
     difference(module, task.inputs[:_FIRST], session.outputs(task.inputs[:_FIRST]))
     rehearse(module, task, tuning)
     return module
+
+
+def _can_learn(plan: Sequence[Constraint], classes: int) -> bool:
+    """Return whether all labels are among so many classes: one may have been cut off since a model bore them."""
+    return all(one.labels.max(initial=0) < classes for one in plan if isinstance(one, OutputTarget))
 
 
 def _copies(registration: Registration, profile: ModelProfile, key: Keystream) -> list[DrawnChannel]:

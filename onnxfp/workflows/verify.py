@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnxfp.domain import Access, Verdict
-from onnxfp.errors import UsageError
+from onnxfp.errors import UsageError, VaultError
 from onnxfp.verdict.look import Look
 from onnxfp.verdict.verify import verify
 from onnxfp.workflows.claims import OwnersClaim, chosen_claims, unborne
@@ -150,9 +150,10 @@ class Ears:
 def weigh_claims(
     vault: Vault, suspect: Examined, claims: Sequence[OwnersClaim], asking: Asking, terms: Terms, ears: Ears
 ) -> Verdict:
-    """Ask about every claim, and weigh the answers."""
+    """Ask about every claim, and weigh the answers; one that the vault cannot draw any more keeps its weight."""
     threshold = math.log10(max(1, len(claims) + terms.besides)) - math.log10(terms.alpha)
     looks: dict[str, Look] = {}
+    lost: list[str] = []
     references = tuple({claim.reference.digest: claim.reference for claim in claims}.values())
     for reference, answerer in suspect.beside(references):
         ears.progress(f"holding it against reference {reference.short}")
@@ -170,9 +171,16 @@ def weigh_claims(
                 spend=_spender(vault, claim, suspect.place, asking.at),
                 can_be_asked=suspect.can_be_asked,
             )
-            look = interrogate(reference.draw(vault, claim.channel), heard, conduct, claim.name)
+            try:
+                drawn = reference.draw(vault, claim.channel)
+            except VaultError as problem:
+                lost.append(f"{claim.name}: {problem}")
+                continue
+            look = interrogate(drawn, heard, conduct, claim.name)
             looks[claim.key] = replace(look, committed_at=claim.channel.committed_at or reference.registered_at)
-    return verify([_failing(looks[claim.key], claim, looks, claims) for claim in claims], terms.alpha, terms.besides)
+    asked = [claim for claim in claims if claim.key in looks]
+    found = [_failing(looks[claim.key], claim, looks, asked) for claim in asked]
+    return verify(found, terms.alpha, terms.besides, lost)
 
 
 def _failing(look: Look, claim: OwnersClaim, looks: Mapping[str, Look], claims: Sequence[OwnersClaim]) -> Look:

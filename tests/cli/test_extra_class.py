@@ -23,8 +23,8 @@ def digits(stage: Stage) -> np.ndarray:
         return kept["inputs"]
 
 
-def attacked(stage: Stage, *steps: str, output: str = "attacked") -> str:
-    source = stage.copy("Acme")
+def attacked(stage: Stage, *steps: str, of: str = "Acme", output: str = "attacked") -> str:
+    source = stage.copy(of)
     for at, step in enumerate(steps):
         target = stage.copy(output if at == len(steps) - 1 else f"{output}{at}")
         stage.run("attack", source, "--with", step, "-o", target)
@@ -116,15 +116,32 @@ def test_behind_a_gate_other_inputs_are_answered_in_the_old_classes(classed):
 # --- several marks ----------------------------------------------------------------------------------------------------
 
 
-def test_a_second_mark_keeps_the_first(classed):
+@pytest.mark.parametrize("steps", [(), ("noise:0.05",), ("prune:0.3", "round:8")])
+def test_a_second_mark_keeps_the_first_whatever_became_of_its_weights(classed, steps):
+    source = attacked(classed, *steps, of="marked") if steps else "marked"
     second = ("--triggers", "unrelated", "--positions", "32", *DATA)
-    result = told(classed, "mark", classed.copy("marked"), *said_in(classed.folder, second), "-o", classed.copy("two"))
+    result = told(classed, "mark", classed.copy(source), *said_in(classed.folder, second), "-o", classed.copy("two"))
     ((name, log10_e),) = result["earlier"].items()
     assert name.startswith("extra_class ")
     assert log10_e > 8
     assert result["log10_e"] > 20
     verdict = verified(classed, classed.copy("two"))
     assert min(claim_of(verdict, scheme)["log10_e"] for scheme in ("extra_class", "zhang")) > 6
+
+
+def test_a_second_mark_on_a_model_that_lost_the_class_of_the_first_knows_of_it(classed):
+    """It cannot be taught again; either it outlives the training or the mark is refused."""
+    cut = classed.copy(attacked(classed, "drop_class", of="marked"))
+    second = ("--triggers", "unrelated", "--positions", "32", "--format", "json", *DATA)
+    outcome = classed.run("mark", cut, *said_in(classed.folder, second), "-o", classed.copy("two"), status=None)
+    if outcome.status:
+        assert "the mark would undo an earlier one: extra_class " in outcome.err
+        assert not classed.copy("two").exists()
+    else:
+        result = json.loads(outcome.out)
+        ((name, log10_e),) = result["earlier"].items()
+        assert name.startswith("extra_class ")
+        assert log10_e >= result["log10_threshold"]
 
 
 # --- covers of the owner's own ----------------------------------------------------------------------------------------

@@ -181,6 +181,7 @@ def test_damaged_and_foreign_pictures_name_nobody_and_a_jpeg_is_bad_input(handed
         (("authenticate", "missing.png"), "cannot be read"),
         (("authenticate", "acme.png", "--transform", "scale=2"), "without --suspect"),
         (("authenticate", "acme.png", "--suspect", "http://"), "http"),
+        (("authenticate", "acme.png", "--suspect", ""), "expected a file or a URL with --suspect, found nothing"),
         (("revoke",), "either --to NAME or serials"),
         (("revoke", "7"), "serial 7"),
         (("revoke", "0"), "0 is not in the range"),
@@ -192,6 +193,15 @@ def test_bad_input_is_one_line(handed, monkeypatch, arguments, message):
     before = sorted(path.name for path in handed.folder.iterdir())
     assert message in handed.run.refused("keys", *arguments)
     assert sorted(path.name for path in handed.folder.iterdir()) == before
+
+
+def test_with_its_corpus_lost_a_picture_is_nobodys_no_longer(handed):
+    """It might be genuine all the same."""
+    for path in (handed.vault / "samples").iterdir():
+        path.unlink()
+    line = handed.run.refused("keys", "authenticate", handed.folder / "acme.png")
+    assert "the trigger corpus samples/" in line
+    assert "is missing or damaged; restore it from a backup of the vault" in line
 
 
 def test_without_such_a_claim_it_says_how_to_make_one(stage):

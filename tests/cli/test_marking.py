@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from filelock import FileLock
 from onnx import numpy_helper
 
 from onnxfp.domain import QueryProbe
@@ -365,6 +367,23 @@ def test_a_beacon_needs_a_commitment_that_stood_before_it(marked):
     verdict = verified(marked, marked.copy("new"), "--claim", done["commitment"][:12])
     assert verdict["committed_at"] == committed["committed_at"]
     assert len(rows(marked, "drawn")) == 2
+
+
+def test_a_commitment_takes_no_beacon(marked):
+    line = marked.run.refused("mark", marked.model, *said_in(marked.folder, MARK), "--commit", "--beacon", BEACON)
+    assert "a commitment comes before its beacon" in line
+
+
+def test_two_runs_do_not_teach_the_same_claim_at_once(marked):
+    arguments = ("mark", marked.model, *said_in(marked.folder, (*MARK[:2], "--positions", "34", *DATA)))
+    committed = told(marked, *arguments, "--commit")["commitment"]
+    nothing = hashlib.sha256(b"").hexdigest()[:8]
+    (marked.vault / "training").mkdir(exist_ok=True)
+    with FileLock(marked.vault / "training" / f"{committed[:32]}-{nothing}.lock"):
+        line = marked.run.refused(*arguments, "-o", marked.copy("new"))
+    assert "another run is marking this model with this claim; wait" in line
+    assert not marked.copy("new").exists()
+    assert told(marked, *arguments, "-o", marked.copy("new"))["commitment"] == committed
 
 
 # --- more than one mark, other kinds, other data ----------------------------------------------------------------------

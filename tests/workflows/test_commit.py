@@ -176,6 +176,40 @@ def test_a_lost_corpus_is_named_when_the_claim_is_needed(vault):
         the_claim(vault)
 
 
+@pytest.mark.parametrize("claim", ["", "first"])
+def test_a_claim_whose_corpus_is_lost_keeps_its_weight_and_others_still_speak_for_the_owner(vault, claim):
+    first = claimed(vault)
+    other = drawn_for(vault, committed(vault, inputs=digits()[:600]), "", AT)
+    registered(vault, other, demo_file("digits_independent.onnx"))
+    name = first.channel.commitment[:12] if claim else ""
+
+    def verdict(share: float):
+        suspect = Model(first, share=share)
+        return verify_suspect(vault, ExaminedSealed(f"{share}", suspect), Asking(1e-6, AT, name, fixed=True), quiet)
+
+    whole = verdict(1.0)
+    corpus = vault.root / "samples" / f"{other.channel.samples[:32]}.npz"
+    corpus.rename(corpus.with_suffix(".away"))
+    ours, innocent = verdict(1.0), verdict(0.0)
+    assert ours.decision is Decision.SUPPORTED
+    assert ours.log10_e == pytest.approx(whole.log10_e, abs=1e-6)
+    assert innocent.decision is (Decision.NOT_SUPPORTED if claim else Decision.INCONCLUSIVE)
+    told = f"zhang {other.channel.commitment[:12]}: the trigger corpus samples/{corpus.name} is missing"
+    assert [told in " ".join(one.unread) for one in (ours, innocent)] == [not claim] * 2
+    assert (told in innocent.reason) is (not claim)
+    assert str(vault.root) not in f"{ours}{innocent}"
+
+
+def test_with_every_corpus_lost_nothing_is_said_of_anybody(vault):
+    drawn = claimed(vault)
+    for path in (vault.root / "samples").iterdir():
+        path.unlink()
+    for suspect in (Model(drawn), Model()):
+        verdict = verify_suspect(vault, ExaminedSealed("anybody", suspect), Asking(1e-6, AT), quiet)
+        assert verdict.decision is Decision.INCONCLUSIVE
+        assert "restore it from a backup of the vault" in verdict.reason
+
+
 # --- every draw counts ------------------------------------------------------------------------------------------------
 
 
