@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from onnxfp.keys.keyfile import OwnerKey
 from onnxfp.keys.keystream import Keystream
 from onnxfp.ledger import create_ledger
 from onnxfp_cli.main import main
+
+# A shell's background job ignores SIGINT, and so would every program that is started and interrupted here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
