@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -89,6 +90,8 @@ def _part(value: Any) -> Any:
             return [_part(item) for item in value]
         case Mapping():
             return {str(key): _part(item) for key, item in value.items()}
+        case float() if math.isinf(value):  # an e-value of 0, as above
+            return None
     return _parts(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 

@@ -13,7 +13,7 @@ from onnxfp.stego.key_image import Found, Status, examine
 from onnxfp.stego.payload import Payload, Pixels
 from onnxfp.workflows.honouring import NO, NOBODY, UNKNOWN, Honoured, SuspectAt, honoured_by
 from onnxfp.workflows.issue_key import MEANING, payload_of
-from onnxfp.workflows.key_claims import KeyClaim, digest_of, readable_key_claims
+from onnxfp.workflows.key_claims import KeyClaim, digest_of, lost_claim, readable_key_claims
 from onnxfp.workflows.key_images import in_channels, read_picture
 from onnxfp.workflows.vault import Vault
 
@@ -84,7 +84,7 @@ def authenticate_key(vault: Vault, presented: Presented) -> Authenticated:
     claims, lost = readable_key_claims(vault, presented.claim)
     result = authenticate_key_of(vault, claims, presented) if claims else None
     if result is None or (lost and result.recipient is None):
-        raise VaultError(lost[0])
+        raise lost_claim(lost)
     return result
 
 

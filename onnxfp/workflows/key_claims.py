@@ -59,12 +59,17 @@ def key_claims(vault: Vault, name: str) -> tuple[KeyClaim, ...]:
     """
     found, lost = readable_key_claims(vault, name)
     if lost:
-        raise VaultError(lost[0])
+        raise lost_claim(lost)
     return found
 
 
+def lost_claim(lost: Sequence[str]) -> VaultError:
+    """Return what is to be said where a claim is needed that the vault cannot draw any more."""
+    return VaultError(f"{lost[0]}, or name another claim with --claim")
+
+
 def readable_key_claims(vault: Vault, name: str) -> tuple[tuple[KeyClaim, ...], tuple[str, ...]]:
-    """Return the same as far as the vault still has what they need, and why it has not for the others.
+    """Return the claims of `key_claims` that the vault still has all for, and for the others what it has not.
 
     Raises:
         UsageError: there is none.

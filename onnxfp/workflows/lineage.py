@@ -63,7 +63,7 @@ def _ancestors(references: Sequence[Reference], digest: str) -> Iterator[str]:
 
 def _answered(vault: Vault, claim: OwnersClaim, session: Session, progress: Progress) -> DrawnChannel | None:
     """Return a claim if the model answers to it."""
-    progress(f"asking the unmarked model about {claim.name}")
+    progress(f"asking the model before about {claim.name}")
     try:
         drawn = claim.reference.draw(vault, claim.channel)
     except VaultError as problem:

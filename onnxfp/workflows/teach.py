@@ -124,6 +124,8 @@ class Bench:
             lock.acquire()
         except Timeout as problem:
             raise UsageError(_AT_IT) from problem
+        except NotImplementedError as problem:  # of file systems that know no locks
+            raise VaultError(f"{path.parent} cannot be locked; keep the vault on another file system") from problem
         except OSError as problem:
             raise VaultError(f"cannot keep the training in {path.parent}: {problem.strerror}; make room") from problem
         try:

@@ -14,6 +14,7 @@ from onnxfp.domain import Decision, Evidence, Verdict
 from onnxfp.report.plain import to_json, to_plain
 from onnxfp.report.status import exit_status
 from onnxfp.report.text import table, verdict_text
+from onnxfp.workflows.mark import Marked
 from tests.conftest import layers, save
 
 GOLDEN = Path(__file__).with_name("shapes_of_results.json")
@@ -89,6 +90,8 @@ def test_json_has_no_infinity_and_no_nan():
     assert json.loads(to_json(replace(VERDICT, evidence=())))["log10_e"] is None
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json({"x": math.nan})
+    nothing_heard = Marked("zhang", "ab", "", "cd", "1:ef", (), earlier={"zhang abab": -math.inf, "spread": 7.0})
+    assert json.loads(to_json(nothing_heard))["earlier"] == {"zhang abab": None, "spread": 7.0}
 
 
 def test_names_in_any_script_are_told_as_they_are():
