@@ -56,12 +56,40 @@ class Carrier:
 
 
 @dataclass(frozen=True)
+class Head:
+    """A classifier's last linear map, as a tensor of one slice for each class."""
+
+    carrier: str
+    """Name of the tensor."""
+    shape: tuple[int, ...]
+    axis: int
+    """The axis that counts the classes."""
+    size: float
+    """Root mean square of the weights of one class, over all of them: the norm of a slice."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return self.shape[self.axis]
+
+    @property
+    def features(self) -> int:
+        """Weights of one class: what the last hidden layer tells it."""
+        features = 1
+        for axis, extent in enumerate(self.shape):
+            features *= 1 if axis == self.axis else extent
+        return features
+
+
+@dataclass(frozen=True)
 class ModelProfile:
-    """What a scheme may know of a reference when it draws a key: its carriers, nothing of its file."""
+    """What a scheme may know of a reference when it draws a key: its carriers and its head, nothing of its file."""
 
     digest: str
     """Weight digest of the artifact, hexadecimal."""
     carriers: tuple[Carrier, ...]
+    head: Head | None = None
+    """None for what is no classifier with a head of its own."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +154,8 @@ class WeightTarget:
     blind: bool = False
     tolerance: float = 0.1
     """How much of `values` may be missing, in the root mean square, once all targets of an artifact are met."""
+    prepared: bool = False
+    """The artifact was taught to bear this change, so that its size says nothing of the harm."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +179,29 @@ class KeptAnswers:
 
 
 @dataclass(frozen=True)
+class ProgrammedAnswers:
+    """Whatever symbols are written into its weights afterwards, the artifact shall answer `inputs` with them."""
+
+    inputs: npt.NDArray[np.generic]
+    """(samples, ...), as the artifact takes them."""
+    positions: npt.NDArray[np.int64]
+    """(samples,): whose symbol each of them is to be answered with."""
+    classes: npt.NDArray[np.int64]
+    """(alphabet,): the class that each symbol stands for."""
+    codebook: Codebook
+    """With which symbols are drawn."""
+    write: Callable[[Symbols], WeightTarget]
+    """Symbols (positions,) to what writes them."""
+
+
+@dataclass(frozen=True)
 class Membership:
     """The artifact shall have been trained on `rows` of the candidate data."""
 
     rows: npt.NDArray[np.int64]
 
 
-Constraint = WeightTarget | OutputTarget | KeptAnswers | Membership
+Constraint = WeightTarget | OutputTarget | KeptAnswers | ProgrammedAnswers | Membership
 
 
 # --- how judging looks ----------------------------------------------------------------------------------------------

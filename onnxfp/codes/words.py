@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from onnxfp.codes.interface import Code
 from onnxfp.domain import Codebook, Symbols
@@ -15,7 +16,11 @@ BLOCK = 256  # recipients drawn at a time: memory stays flat in their number
 
 def draw_words(keystream: Keystream, codebook: Codebook, recipients: Sequence[str]) -> Symbols:
     """Return (recipients, positions): a symbol is the number of thresholds at or below its 16-bit word."""
-    drawn = keystream.named_words16(recipients, codebook.positions)
+    return symbols_of(keystream.named_words16(recipients, codebook.positions), codebook)
+
+
+def symbols_of(drawn: npt.NDArray[np.uint16], codebook: Codebook) -> Symbols:
+    """Return the symbols of uniform 16-bit words, both (recipients, positions)."""
     symbols = np.zeros(drawn.shape, dtype=np.uint8)
     for threshold in codebook.thresholds.T:
         symbols += drawn >= threshold

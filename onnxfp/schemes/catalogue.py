@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxfp.errors import UsageError
 from onnxfp.schemes.deepmarks import DeepMarks
+from onnxfp.schemes.deeptrace import DeepTrace
 from onnxfp.schemes.extra_class import ExtraClass
 from onnxfp.schemes.interface import Scheme
 from onnxfp.schemes.spread import Spread
@@ -13,7 +14,7 @@ from onnxfp.schemes.zhang import Zhang
 from onnxfp.schemes.zhang_paper import ZhangPaper
 
 CATALOGUE: dict[str, Scheme[Any]] = {
-    scheme.name: scheme for scheme in (Spread(), DeepMarks(), Zhang(), ZhangPaper(), ExtraClass())
+    scheme.name: scheme for scheme in (Spread(), DeepMarks(), Zhang(), ZhangPaper(), ExtraClass(), DeepTrace())
 }
 
 

@@ -95,6 +95,9 @@ class Scheme(ABC, Generic[Key]):
     access: Access
     traces_copies: bool
     """Whether symbols differ per recipient."""
+    writes_head: bool = False
+    """Whether symbols are written into the head of an artifact that was prepared for it: then `select` is given
+    ``features`` (samples, features), what the head hears of the owner's inputs, and `keygen` a profile with a head."""
 
     @abstractmethod
     def options(self, values: Mapping[str, Any]) -> Any:
@@ -172,6 +175,11 @@ class Scheme(ABC, Generic[Key]):
         """Return how the form of the artifact must change before it is taught; not at all by default."""
         del key
         return Form()
+
+    def prepare(self, public: PublicClaim[Key]) -> tuple[Constraint, ...]:
+        """Return what training must make true of an artifact before any word is planned; nothing by default."""
+        del public
+        return ()
 
     @abstractmethod
     def plan(self, claim: Claim[Key]) -> tuple[Constraint, ...]:
