@@ -394,6 +394,10 @@ class ClaimEvidence:
     """Whether the number of queries was fixed beforehand."""
     provider: str
     unread: tuple[str, ...]
+    channel: str = ""
+    """Of a trace: what was looked at, ``weights`` or ``answers``."""
+    named: tuple[str, ...] = ()
+    """Of a trace: the recipients whom this channel names by itself, best first; they are among the accused."""
 
 
 @dataclass(frozen=True)
@@ -418,13 +422,15 @@ class Verdict:
     committed_at: str = ""
     """When the last of the claims that were read had been laid down, UTC, ISO 8601; empty when none was read."""
     claims: tuple[ClaimEvidence, ...] = ()
-    """What each claim contributed; only for the owner's claims."""
+    """What each claim contributed."""
     provider: str = ""
     """What ran the suspect; empty when nothing did."""
     ordinary: int = 0
     """Ordinary inputs sent among the queries, to hide them."""
     replayed_from: str = ""
     """When the look was, whose transcript this verdict was made of again; empty for a look of now."""
+    disagreement: str = ""
+    """That weights and answers name different recipients, in words; empty where they do not."""
 
     @property
     def queries(self) -> int:

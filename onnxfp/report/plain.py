@@ -28,6 +28,7 @@ def verdict_to_plain(verdict: Verdict) -> dict[str, Any]:
         "evidence": [{"name": item.name, "log10_e": _number(item.log10_e)} for item in verdict.evidence],
         "null": verdict.null,
         "reason": verdict.reason,
+        "disagreement": verdict.disagreement or None,
         "committed_at": verdict.committed_at or None,
         "unread": list(verdict.unread),
         "transforms": list(verdict.transforms),
@@ -45,6 +46,8 @@ def _contribution(claim: ClaimEvidence) -> dict[str, Any]:
     return {
         "claim": claim.claim,
         "scheme": claim.scheme,
+        "channel": claim.channel or None,
+        "named": list(claim.named),
         "log10_e": _number(claim.log10_e),
         "p_value": _probability(claim.p_value),
         "positions": claim.positions,
