@@ -10,6 +10,7 @@ Nothing here executes a graph, opens a runtime session or needs the onnx package
 
 from onnxfp.artifact.carriers import carriers, profile
 from onnxfp.artifact.digest import weight_digest
+from onnxfp.artifact.features import features_by_sample, head_of, write_features
 from onnxfp.artifact.gate import write_gated
 from onnxfp.artifact.head import classes_of
 from onnxfp.artifact.inspection import Inspection, inspect_artifact, why_unmarkable
@@ -36,6 +37,8 @@ __all__ = [
     "check_target",
     "classes_of",
     "copy_artifact",
+    "features_by_sample",
+    "head_of",
     "inspect_artifact",
     "open_artifact",
     "profile",
@@ -46,6 +49,7 @@ __all__ = [
     "staged_copy",
     "weight_digest",
     "why_unmarkable",
+    "write_features",
     "write_gated",
     "write_patched",
     "write_whole",

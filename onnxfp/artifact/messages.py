@@ -78,10 +78,11 @@ def _attribute(name: str, value: int | tuple[int, ...]) -> bytes:
     return entry(1, name) + b"".join(entry(8, item) for item in value) + entry(20, _INTS)
 
 
-def value_message(tensor: NewTensor) -> bytes:
-    """Return the ValueInfoProto that declares a tensor."""
+def value_message(tensor: NewTensor, *, ranked: bool = True) -> bytes:
+    """Return the ValueInfoProto that declares a tensor, with its extents or without any."""
     dims = b"".join(entry(1, entry(1, extent)) for extent in tensor.shape)
-    return entry(1, tensor.name) + entry(2, entry(1, entry(1, _CODES[tensor.dtype]) + entry(2, dims)))
+    kind = entry(1, _CODES[tensor.dtype]) + (entry(2, dims) if ranked else b"")
+    return entry(1, tensor.name) + entry(2, entry(1, kind))
 
 
 # --- messages of the file, with parts replaced ------------------------------------------------------------------------

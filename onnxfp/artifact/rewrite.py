@@ -37,7 +37,7 @@ from onnxfp.errors import ArtifactError, UsageError
 
 MAX_MESSAGE = (1 << 31) - 1  # bytes of one protobuf message
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
-NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE = 1, 5, 11, 12, 13
+NODE, _INITIALIZER, _INPUT, OUTPUT, _VALUE = 1, 5, 11, 12, 13
 _STEP = 1 << 22
 _IR_OF_FREE_INITIALIZERS = 4  # older files list every initializer among the inputs too
 Piece = bytes | tuple[int, int]
@@ -60,6 +60,8 @@ class Change:
     """Place of a node -> nodes that come right after it, as fields of the graph."""
     shapes: dict[str, Shape] = field(default_factory=dict)
     """Value -> extents to be declared of it, where any are."""
+    first_output: bytes | None = None
+    """The field that declares the graph's first output instead."""
     classes: int | None = None
     """How many names of classes metadata hold that get one more."""
     names: set[str] = field(default_factory=set)
@@ -119,6 +121,7 @@ def _model(artifact: Artifact, change: Change) -> list[Piece]:
 
 def _graph(artifact: Artifact, window: Window, span: tuple[int, int], change: Change) -> list[Piece]:
     nodes = iter(enumerate(node for node in artifact.graph.nodes if not node.scope))
+    outputs = iter([change.first_output])
     pieces: list[Piece] = []
     start = span[0]
     for number, _, _, begin, end in fields(window, *span):
@@ -127,8 +130,8 @@ def _graph(artifact: Artifact, window: Window, span: tuple[int, int], change: Ch
             made = _node(window, *next(nodes), change)
         elif number == _INITIALIZER:
             made = _initializer(window, (begin, end), change)
-        elif number in (_INPUT, _OUTPUT, _VALUE):
-            made = _value(window, number, (begin, end), change)
+        elif number in (_INPUT, OUTPUT, _VALUE):
+            made = (next(outputs, None) if number == OUTPUT else None) or _value(window, number, (begin, end), change)
         if made is None:
             _keep(pieces, start, end)
         else:

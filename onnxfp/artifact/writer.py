@@ -7,12 +7,14 @@ in place; then everything is made durable and appears under its name at once, th
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import final
 
@@ -20,7 +22,7 @@ from onnxfp.artifact.destination import make_folders, replaces, targets
 from onnxfp.artifact.encode import encode
 from onnxfp.artifact.external import ExternalFiles, Identity, open_model
 from onnxfp.artifact.reader import Artifact
-from onnxfp.artifact.staging import StagedFile
+from onnxfp.artifact.staging import StagedFile, unwritable
 from onnxfp.artifact.wire import shown
 from onnxfp.domain import Weights
 from onnxfp.errors import ArtifactError, UsageError
@@ -98,6 +100,25 @@ class StagedCopy:
             external.add(location)
         with Artifact(source.path, open_model(self._files[None].path), external, source.graph, source.tensors) as copy:
             yield copy
+
+    @contextmanager
+    def runnable(self) -> Iterator[Path]:
+        """Give what has been written so far a name of its own for a while, so that somebody can run it.
+
+        Raises:
+            UsageError: the destination's folder cannot be written.
+        """
+        self._flush()
+        target = self._files[None].target
+        try:
+            with TemporaryDirectory(prefix=".onnxfp-", dir=target.parent) as folder:
+                for location, file in self._files.items():
+                    path = Path(folder) / (target.name if location is None else location)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _appear(file.path, path)
+                yield Path(folder) / target.name
+        except OSError as error:
+            unwritable(target, error)
 
     def commit(self) -> None:
         """Make the copy durable and give it its name.
@@ -224,6 +245,14 @@ def copy_artifact(artifact: Artifact, destination: Path, *, force: bool = False)
         ArtifactError: the source changed while it was copied.
     """
     write_patched(artifact, destination, (), force=force)
+
+
+def _appear(source: Path, target: Path) -> None:
+    """Give a file a second name, or a second place where the file system knows no second names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 @contextmanager

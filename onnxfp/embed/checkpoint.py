@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxfp.domain import Constraint, KeptAnswers, OutputTarget, Projection, WeightTarget
+from onnxfp.domain import Constraint, KeptAnswers, OutputTarget, ProgrammedAnswers, Projection, WeightTarget
 from onnxfp.embed.task import Task, Tuning
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -68,6 +68,10 @@ def _add_constraint(digest: Any, constraint: Constraint) -> None:
                 _add(digest, array)
         case KeptAnswers():
             _add(digest, constraint.inputs)
+        case ProgrammedAnswers(inputs, positions, classes, codebook, write):
+            for array in (inputs, positions, classes, codebook.thresholds):
+                _add(digest, array)
+            _add_constraint(digest, write(np.zeros(codebook.positions, dtype=np.uint8)))
         case WeightTarget():
             digest.update(repr((constraint.segments, constraint.strength, constraint.blind)).encode())
             digest.update(repr(constraint.tolerance).encode())

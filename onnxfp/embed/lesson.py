@@ -13,12 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from onnxfp.domain import Constraint, KeptAnswers, Membership, OutputTarget, WeightTarget
+from onnxfp.domain import Constraint, KeptAnswers, Membership, OutputTarget, ProgrammedAnswers, WeightTarget
+from onnxfp.embed.programmes import Programme, Words, draw_words
 from onnxfp.embed.task import Inputs, Labels, Module, Task, Tuning
 from onnxfp.embed.terms import WeightTerm, log_probabilities, weight_term
 from onnxfp.errors import UsageError
 
 _BLOCK = 256  # samples that are asked at a time
+_TRIALS = 2  # words under which a module that is to bear any word is judged
+
+Taught = OutputTarget | KeptAnswers | ProgrammedAnswers
 
 
 @final
@@ -34,6 +38,8 @@ class Triggers:
     """(samples,): which shall be answered as the reference does, and not only with its label."""
     answers: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0))
     """(samples, classes): the reference's log-probabilities where they are to be kept, on the CPU."""
+    programmes: tuple[Programme, ...] = ()
+    """Whose labels follow the word that is written, whatever stands in `labels`."""
 
     def take(self, rows: Labels) -> Inputs:
         """Copy these rows, in this order."""
@@ -62,6 +68,8 @@ class Lesson:
     truth: Labels
     """What counts as right on the validation inputs."""
     before: float
+    trials: tuple[Words, ...]
+    """Words under which the module is judged; a single empty one when none is ever written."""
 
     def ask(self, inputs: Inputs) -> torch.Tensor:
         """Return the module's log-probabilities."""
@@ -77,7 +85,7 @@ def lesson(module: Module, constraints: Sequence[Constraint], task: Task, tuning
     Raises:
         UsageError: the data, the constraints and the module do not fit one another.
     """
-    taught = [constraint for constraint in constraints if isinstance(constraint, OutputTarget | KeptAnswers)]
+    taught = [constraint for constraint in constraints if isinstance(constraint, Taught)]
     _check_data(taught, task)
     outputs = _outputs(module, task.inputs, tuning.device)
     _check_gradient(module, task, tuning.device)
@@ -96,7 +104,13 @@ def lesson(module: Module, constraints: Sequence[Constraint], task: Task, tuning
         log_probabilities(outputs, logits=logits),
         truth,
         float(np.mean(judged == truth)),
+        _trials(triggers.programmes, tuning.seed),
     )
+
+
+def _trials(programmes: Sequence[Programme], seed: int) -> tuple[Words, ...]:
+    random = np.random.default_rng([seed % 2**63, 0])
+    return tuple(draw_words(programmes, random) for _ in range(_TRIALS)) if programmes else ((),)
 
 
 def on(device: str, array: np.ndarray) -> torch.Tensor:
@@ -116,7 +130,7 @@ def _weight_targets(constraints: Sequence[Constraint]) -> Iterator[WeightTarget]
         match constraint:
             case WeightTarget():
                 yield constraint
-            case OutputTarget() | KeptAnswers():
+            case OutputTarget() | KeptAnswers() | ProgrammedAnswers():
                 pass
             case Membership():
                 raise UsageError("fine-tuning cannot make a model a member of data; use a scheme that marks training")
@@ -124,13 +138,11 @@ def _weight_targets(constraints: Sequence[Constraint]) -> Iterator[WeightTarget]
                 assert_never(constraint)
 
 
-def _triggers(
-    constraints: Sequence[OutputTarget | KeptAnswers], module: Module, device: str, *, logits: bool
-) -> Triggers:
+def _triggers(constraints: Sequence[Taught], module: Module, device: str, *, logits: bool) -> Triggers:
     """Ask the reference what it answers to what it shall go on answering."""
     if not constraints:
         return Triggers()
-    labels, kept, answers = [], [], []
+    labels, kept, answers, programmes = [], [], [], []
     for constraint in constraints:
         said = torch.zeros(len(constraint.inputs), 0)
         match constraint:
@@ -139,16 +151,20 @@ def _triggers(
             case KeptAnswers():
                 said = log_probabilities(_outputs(module, constraint.inputs, device), logits=logits)
                 labels.append(said.argmax(dim=1).numpy())
+            case ProgrammedAnswers():
+                programmes.append(Programme(constraint, sum(map(len, labels))))
+                labels.append(constraint.classes[np.zeros(len(constraint.inputs), dtype=np.int64)])
             case _:
                 assert_never(constraint)
         answers.append(said)
         kept.append(np.full(len(constraint.inputs), said.shape[1] > 0))
     width = max(said.shape[1] for said in answers)
     wanted = torch.cat([said if said.shape[1] else torch.zeros(len(said), width) for said in answers])
-    return Triggers(tuple(one.inputs for one in constraints), np.concatenate(labels), np.concatenate(kept), wanted)
+    inputs = tuple(one.inputs for one in constraints)
+    return Triggers(inputs, np.concatenate(labels), np.concatenate(kept), wanted, tuple(programmes))
 
 
-def _check_data(taught: Sequence[OutputTarget | KeptAnswers], task: Task) -> None:
+def _check_data(taught: Sequence[Taught], task: Task) -> None:
     sets: list[tuple[str, Inputs, Labels | None]] = [
         ("task", task.inputs, task.labels),
         ("validation", task.val_inputs, task.val_labels),

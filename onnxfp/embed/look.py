@@ -12,6 +12,7 @@ import torch
 
 from onnxfp.domain import Floats
 from onnxfp.embed.lesson import Lesson, blocks
+from onnxfp.embed.programmes import Words, labels_under, written
 from onnxfp.embed.task import Inputs, Labels
 from onnxfp.embed.terms import leads
 
@@ -50,13 +51,23 @@ class Look:
 
 def look(lesson: Lesson) -> Look:
     """Ask the model everything it is judged by."""
-    task, triggers = lesson.task, lesson.triggers
-    right = _each(lesson, task.val_inputs.__getitem__, lesson.truth, lambda answers, truth: answers.argmax(1) == truth)
-    ahead = _each(lesson, triggers.take, triggers.labels, leads) if triggers.inputs else np.zeros(0)
-    told, kept = ahead[~triggers.kept], ahead[triggers.kept]
+    trials = [_trial(lesson, words) for words in lesson.trials]
+    right = min(float(right.mean()) for right, _ in trials)
+    ahead, were_kept = np.concatenate([ahead for _, ahead in trials]), np.tile(lesson.triggers.kept, len(trials))
+    told, kept = ahead[~were_kept], ahead[were_kept]
     missing = float(np.max([0.0, *(term.missing() - term.target.tolerance for term in lesson.terms)]))  # NaN stays
     margin = float(np.quantile(told, 0.05, method="lower")) if len(told) else np.inf
-    return Look(float(right.mean()), _share(told > 0), _share(kept > 0), margin, missing)
+    return Look(right, _share(told > 0), _share(kept > 0), margin, missing)
+
+
+def _trial(lesson: Lesson, words: Words) -> tuple[Floats, Floats]:
+    """Return which validation inputs are answered right, and the leads of all triggers, when words are written."""
+    task, triggers = lesson.task, lesson.triggers
+    labels = labels_under(triggers.labels, triggers.programmes, words)
+    with written(lesson.module, triggers.programmes, words):
+        right = _each(lesson, task.val_inputs.__getitem__, lesson.truth, lambda said, truth: said.argmax(1) == truth)
+        ahead = _each(lesson, triggers.take, labels, leads) if triggers.inputs else np.zeros(0)
+    return right, ahead
 
 
 def _share(met: npt.NDArray[np.bool_]) -> float:

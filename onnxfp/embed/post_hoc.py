@@ -5,14 +5,23 @@ A weight that is exactly zero in the reference stays zero, so a pruned model sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import assert_never
 
 import numpy as np
 
-from onnxfp.domain import Constraint, KeptAnswers, Membership, OutputTarget, Segment, Weights, WeightTarget
+from onnxfp.domain import (
+    Constraint,
+    KeptAnswers,
+    Membership,
+    OutputTarget,
+    ProgrammedAnswers,
+    Segment,
+    Weights,
+    WeightTarget,
+)
 from onnxfp.errors import ArtifactError, FidelityError, UsageError
 
 ReadWeights = Callable[[Segment], Weights]
@@ -30,13 +39,15 @@ class Change:
     """Sum of the squared changes."""
     weight: float
     """Sum of the squared old values."""
+    prepared: bool = False
+    """The artifact was taught to bear it: no budget bounds it."""
 
 
 def solve(constraints: Sequence[Constraint], read: ReadWeights, budget: float) -> tuple[Change, ...]:
     """Return the new values of every segment that the constraints name.
 
     Args:
-        constraints: weight targets only; all over the same segments.
+        constraints: weight targets only; any two over the same segments, or over different carriers.
         read: returns the current weights of a segment.
         budget: largest relative change of any carrier.
 
@@ -45,25 +56,19 @@ def solve(constraints: Sequence[Constraint], read: ReadWeights, budget: float) -
         ArtifactError: a weight to be changed is not finite.
         FidelityError: a carrier would change by more than the budget.
     """
-    targets = [_weight_target(constraint) for constraint in constraints]
-    segments = targets[0].segments
-    if any(target.segments != segments for target in targets):
-        raise UsageError("weight targets of one artifact must be over the same weights")
-    current = [_finite(segment, read(segment)) for segment in segments]
-    steps = _steps(targets, current)
-    edges = np.cumsum([0] + [segment.size for segment in segments])
-    changes = tuple(
-        _change(segment, weights, steps[start:stop])
-        for segment, weights, start, stop in zip(segments, current, edges, edges[1:], strict=False)
-    )
+    changes = tuple(change for targets in _groups(constraints) for change in _changes(targets, read))
     _keep_budget(changes, budget)
     return changes
 
 
 def relative_changes(changes: Sequence[Change]) -> dict[str, float]:
-    """Return, per carrier, the norm of the change over the norm of the weights, on the segments used."""
+    """Return, per carrier, the norm of the change over the norm of the weights, on the segments used.
+
+    What an artifact was prepared for is left out.
+    """
     relative = {}
-    for carrier, group in groupby(changes, key=lambda change: change.segment.carrier):
+    unprepared = (change for change in changes if not change.prepared)
+    for carrier, group in groupby(unprepared, key=lambda change: change.segment.carrier):
         parts = list(group)
         weight = sum(part.weight for part in parts)
         relative[carrier] = float(np.sqrt(sum(part.moved for part in parts) / weight)) if weight > 0 else 0.0
@@ -79,11 +84,33 @@ def _keep_budget(changes: Sequence[Change], budget: float) -> None:
             )
 
 
+def _groups(constraints: Sequence[Constraint]) -> list[list[WeightTarget]]:
+    """Return the targets by the weights that they are over."""
+    found: dict[tuple[Segment, ...], list[WeightTarget]] = {}
+    for target in map(_weight_target, constraints):
+        found.setdefault(target.segments, []).append(target)
+    groups = list(found.values())
+    carriers = [carrier for group in groups for carrier in {segment.carrier for segment in group[0].segments}]
+    if len(carriers) > len(set(carriers)):
+        raise UsageError("weight targets of one artifact must be over the same weights, or over different carriers")
+    return groups
+
+
+def _changes(targets: Sequence[WeightTarget], read: ReadWeights) -> Iterator[Change]:
+    """Yield the changes that targets over the same segments ask for."""
+    segments = targets[0].segments
+    current = [_finite(segment, read(segment)) for segment in segments]
+    steps = _steps(targets, current)
+    edges = np.cumsum([0] + [segment.size for segment in segments])
+    for segment, weights, start, stop in zip(segments, current, edges, edges[1:], strict=False):
+        yield replace(_change(segment, weights, steps[start:stop]), prepared=all(one.prepared for one in targets))
+
+
 def _weight_target(constraint: Constraint) -> WeightTarget:
     match constraint:
         case WeightTarget():
             return constraint
-        case OutputTarget() | KeptAnswers() | Membership():
+        case OutputTarget() | KeptAnswers() | ProgrammedAnswers() | Membership():
             raise UsageError("closed form changes weights only; this scheme needs training")
     assert_never(constraint)
 

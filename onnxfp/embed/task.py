@@ -21,6 +21,11 @@ class Module(Protocol):
         """Parameters by name; what is tuned."""
         ...
 
+    @property
+    def offsets(self) -> dict[str, Any]:
+        """Tensors by name, to be added to the weights while it answers; they are no part of it."""
+        ...
+
     def values(self) -> Mapping[str, npt.NDArray[np.generic]]:
         """Return the present weights, as the artifact stores them."""
         ...
@@ -67,6 +72,8 @@ class Tuning:
     """By how many nats the wanted label shall lead every other."""
     share: float = 0.25
     """Share of each batch that is triggers."""
+    told: float = 1.0
+    """Weight of what is lost on triggers, beside the task."""
     temperature: float = 4.0
     """The reference's answers are softened by this before they are imitated."""
     truth: float = 1.0

@@ -19,6 +19,7 @@ import torch
 from onnxfp.embed.checkpoint import Arrays
 from onnxfp.embed.lesson import Lesson, on
 from onnxfp.embed.look import Look, look
+from onnxfp.embed.programmes import draw_words, labels_under, written
 from onnxfp.embed.task import Labels
 from onnxfp.embed.terms import imitation, teaching
 
@@ -41,6 +42,8 @@ class Course:
         self.optimiser = torch.optim.SGD(self.parameters, lesson.tuning.rate, momentum=_MOMENTUM, nesterov=True)
         self.epoch = 0
         self.over = False
+        self.random = np.random.default_rng(0)
+        """Draws the words that are written in the steps of an epoch."""
         self.learnt_at = -1
         """The step after which the rate began to fall for good; negative before."""
         self.best: Look | None = None
@@ -49,6 +52,7 @@ class Course:
     def train_epoch(self) -> Iterator[Look]:
         """Pass over the examples once, or until nothing is left to learn; yield what is seen on the way."""
         batches = list(_batches(self.lesson, self.epoch))
+        self.random = np.random.default_rng([self.lesson.tuning.seed % 2**63, 1 + self.epoch])
         looks = {-(-len(batches) * at // _LOOKS) for at in range(1, _LOOKS + 1)}
         began, self.epoch = self.epoch * len(batches), self.epoch + 1
         for at, (examples, triggers) in enumerate(batches, 1):
@@ -128,23 +132,28 @@ class Course:
 
     def _taught(self, examples: Labels, triggers: Labels) -> torch.Tensor:
         """What is lost on one batch: how far from the reference, and from the triggers' labels."""
-        task, tuning = self.lesson.task, self.lesson.tuning
+        task, tuning, programmes = self.lesson.task, self.lesson.tuning, self.lesson.triggers.programmes
+        words = draw_words(programmes, self.random)
         batch = task.inputs[examples]
         if len(triggers):
             batch = np.concatenate([batch, self.lesson.triggers.take(triggers)])
-        with torch.autocast(tuning.device.partition(":")[0], torch.bfloat16, enabled=tuning.precision == "bf16"):
+        precision = torch.autocast(tuning.device.partition(":")[0], torch.bfloat16, enabled=tuning.precision == "bf16")
+        with written(self.lesson.module, programmes, words), precision:
             answers = self.lesson.ask(batch)
         own, taught = answers[: len(examples)], answers[len(examples) :]
         wanted = self.lesson.answers[torch.from_numpy(examples)].to(own.device)
         loss = imitation(own, wanted, tuning.temperature)
         if task.labels is not None and tuning.truth > 0:
             loss = loss + tuning.truth * torch.nn.functional.nll_loss(own, on(tuning.device, task.labels[examples]))
-        return loss + self._told(taught, triggers) if len(triggers) else loss
+        if not len(triggers):
+            return loss
+        labels = labels_under(self.lesson.triggers.labels, programmes, words)[triggers]
+        return loss + tuning.told * self._told(taught, triggers, on(tuning.device, labels))
 
-    def _told(self, answers: torch.Tensor, rows: Labels) -> torch.Tensor:
+    def _told(self, answers: torch.Tensor, rows: Labels, labels: torch.Tensor) -> torch.Tensor:
         """What is lost on triggers: the lead of their labels, or the distance from the reference where it is kept."""
         triggers, tuning = self.lesson.triggers, self.lesson.tuning
-        labels, kept = on(tuning.device, triggers.labels[rows]), triggers.kept[rows]
+        kept = triggers.kept[rows]
         if not kept.any():
             return teaching(answers, labels, tuning.margin)
         new, old = np.flatnonzero(~kept), np.flatnonzero(kept)

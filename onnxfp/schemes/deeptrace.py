@@ -53,7 +53,9 @@ from onnxfp.triggers.corpus import Corpus, corpus_of, pick_corpus
 from onnxfp.triggers.sole import Amount, Sole
 
 _ALPHABET = 64  # classes that can be symbols at most; a keyed choice when the model has more
-_FEATURES = 4  # per trigger: with fewer, what is written for one trigger shows in the answers to others, and to the task
+_FEATURES = (
+    4  # per trigger: with fewer, what is written for one trigger shows in the answers to others, and to the task
+)
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
 
 
@@ -139,8 +141,10 @@ class DeepTrace(Scheme[DeepTraceKey]):
         corpus = pick_corpus(data, max(positions, _LEAST), keystream.derive("corpus"))
         answers = np.asarray(ask(_kind(corpus, options, keystream).asked()), dtype=np.float64)
         if answers.ndim != 2 or answers.shape[1] < 3:
-            raise UsageError("a trigger's answer is one of two classes that the model does not give it now; give a "
-                             "classifier of three classes or more")
+            raise UsageError(
+                "a trigger's answer is one of two classes that the model does not give it now; give a "
+                "classifier of three classes or more"
+            )
         if not np.isfinite(answers.max(axis=1)).all():
             raise UsageError("the unmarked model gives no answer to some triggers (NaN); choose other data")
         quiet = quietest(features, positions).astype(np.float32)

@@ -35,6 +35,8 @@ class TorchGraph(nn.Module):  # type: ignore[misc]
         nn.Module.__init__(self)
         self._plan = plan
         self._dtypes = {name: values.dtype for name, values in weights.items()}
+        self.offsets: dict[str, Tensor] = {}
+        """Tensors by name, added to the weights while the graph runs; no part of the module."""
         self._keys = {name: f"weight{at}" for at, name in enumerate(weights)}  # torch forbids dots
         for name, values in weights.items():
             # convolutions run faster on channels that lie together, forwards and backwards
@@ -78,7 +80,8 @@ class TorchGraph(nn.Module):  # type: ignore[misc]
         for slot in self._plan.buffers:
             values[slot] = self._buffers[f"constant{slot}"]
         for name, slot in self._plan.weights.items():
-            values[slot] = self._parameters[self._keys[name]]
+            weight = self._parameters[self._keys[name]]
+            values[slot] = weight + self.offsets[name] if name in self.offsets else weight
         return values
 
 
