@@ -16,7 +16,7 @@ from onnxfp.artifact.messages import NewTensor, entry, value_message
 from onnxfp.artifact.reader import Artifact
 from onnxfp.artifact.rewrite import OUTPUT, Change, write_changed
 from onnxfp.artifact.wire import shown
-from onnxfp.domain import Head, Weights
+from onnxfp.domain import Floats, Head
 
 
 def head_of(artifact: Artifact) -> Head:
@@ -49,7 +49,7 @@ def write_features(artifact: Artifact, destination: Path) -> None:
     write_changed(artifact, Change(first_output=entry(OUTPUT, output)), destination, force=False)
 
 
-def features_by_sample(values: Weights, head: Head) -> Weights:
+def features_by_sample(values: Floats, head: Head) -> Floats:
     """Return what such a copy answers as rows (rows, features): of every sample, and of every place if there are many.
 
     Args:

@@ -56,9 +56,12 @@ def labels_under(labels: Labels, programmes: Sequence[Programme], words: Words) 
 @contextmanager
 def written(module: Module, programmes: Sequence[Programme], words: Words) -> Iterator[None]:
     """Let a module answer as if these words had been written into it; gradients reach its own weights."""
-    for programme, word in zip(programmes, words, strict=True):
-        _write(module, programme.asked.write(word))
+    if not programmes:
+        yield
+        return
     try:
+        for programme, word in zip(programmes, words, strict=True):
+            _write(module, programme.asked.write(word))
         yield
     finally:
         module.offsets.clear()

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from onnxfp.domain import Carrier, Claim, ModelProfile, PublicClaim, Symbols
+from onnxfp.domain import Carrier, Claim, Constraint, ModelProfile, PublicClaim, Symbols, WeightTarget
 from onnxfp.keys.keystream import Keystream
 from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.schemes.interface import Samples, Scheme
@@ -38,6 +38,11 @@ class Channel:
     """UTC, ISO 8601; empty where registering commits to them."""
     beacon: str = ""
     """A public value that came after the commitment and that the symbols depend on; empty for none."""
+
+    @property
+    def in_copies(self) -> bool:
+        """Whether issuing a copy writes it; an owner's mark that was taught is in the reference already."""
+        return self.role == RECIPIENT or not self.of
 
     def to_json(self) -> dict[str, Any]:
         """Return the channel as plain values; what is empty is left out."""
@@ -72,6 +77,21 @@ class DrawnChannel:
     def claim(self, name: str) -> Claim[Any]:
         """Return the claim about one name."""
         return Claim(self.public, self.words([name])[0])
+
+    def word_of(self, recipient: str) -> str:
+        """Return under which name a recipient's copy holds a word in this channel."""
+        return OWNER if self.channel.role == OWNER else recipient
+
+    def taught(self) -> tuple[Constraint, ...]:
+        """Return what training must make true: of the owner's word the word itself, of copies that any can follow."""
+        prepared = self.scheme.prepare(self.public)
+        return prepared if self.channel.role == RECIPIENT else (*prepared, *self.scheme.plan(self.claim(OWNER)))
+
+    def written(self) -> frozenset[str]:
+        """Return the carriers into which its words are written by a change that the artifact was prepared for."""
+        plan = self.scheme.plan(self.claim(OWNER)) if self.channel.in_copies else ()
+        targets = [one for one in plan if isinstance(one, WeightTarget) and one.prepared]
+        return frozenset(segment.carrier for target in targets for segment in target.segments)
 
 
 def draw(channel: Channel, profile: ModelProfile, reference_key: Keystream, samples: Samples = _NONE) -> DrawnChannel:

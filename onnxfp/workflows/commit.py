@@ -11,7 +11,7 @@ from onnxfp.errors import UsageError
 from onnxfp.ledger import CommitmentEntry
 from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.schemes.interface import Ask, Form, Samples
-from onnxfp.workflows.channels import OWNER, Channel, DrawnChannel, draw, scheme_key
+from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel, DrawnChannel, draw, scheme_key
 from onnxfp.workflows.reference import commitment_of
 from onnxfp.workflows.samples import keep_samples
 from onnxfp.workflows.vault import Vault
@@ -69,7 +69,8 @@ def commit(vault: Vault, profile: ModelProfile, intent: Intent, data: Samples, a
     key = scheme.keygen(profile, samples, chosen, keystream)
     notes = scheme.lint(key)
     settled = asdict(scheme.settled(chosen, key))
-    channel = Channel(OWNER, scheme.name, settled, of=profile.digest, samples=keep_samples(vault, samples))
+    role = RECIPIENT if scheme.traces_copies else OWNER
+    channel = Channel(role, scheme.name, settled, of=profile.digest, samples=keep_samples(vault, samples))
     commitment = commitment_of({"claim": channel.to_json()}, reference_key)
     before = any(entry.commitment == commitment for entry in vault.ledger.commitments())
     entry = vault.ledger.commit(CommitmentEntry(commitment, profile.digest, channel.to_json(), intent.at))

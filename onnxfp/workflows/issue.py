@@ -11,7 +11,6 @@ import numpy as np
 
 from onnxfp.artifact import Artifact, open_artifact, resolve, staged_copy
 from onnxfp.codes.planner import reachable_recipients, required_positions
-from onnxfp.domain import Answered, WeightTarget
 from onnxfp.embed.post_hoc import Change, relative_changes
 from onnxfp.errors import CapacityError, FidelityError, UsageError
 from onnxfp.keys.recipient import canonical_name
@@ -21,7 +20,7 @@ from onnxfp.verdict.look import Look, weigh
 from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.judge import read_channels
-from onnxfp.workflows.marked import Fidelity, marked, patches, try_copy, word_of
+from onnxfp.workflows.marked import Fidelity, marked, patches, try_copy
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
 
@@ -146,7 +145,7 @@ class _Prepared:
 
 def _prepare(vault: Vault, request: Issuing, source: Artifact, name: str) -> _Prepared:
     reference = registered(vault, source)
-    channels = tuple(reference.draw(vault, channel) for channel in reference.channels if not channel.of)
+    channels = tuple(reference.draw(vault, channel) for channel in reference.channels if channel.in_copies)
     if not channels:
         raise CapacityError(f"reference {reference.short} has too few weights to tell copies apart; none can be issued")
     recipients, reachable = vault.ledger.count_recipients(besides=name) + 1, _reachable(channels, request.alpha)
@@ -194,9 +193,7 @@ def _reachable(channels: Sequence[DrawnChannel], alpha: float) -> int:
 
 def _as_planned(channel: DrawnChannel, name: str) -> Look:
     """Return the look at a suspect that satisfies the plan exactly and says nothing else."""
-    plan = channel.scheme.plan(channel.claim(word_of(channel, name)))
-    answers = [Answered(target.values) for target in plan if isinstance(target, WeightTarget)]
-    reading = channel.scheme.read(channel.public, answers)
+    reading = channel.scheme.read(channel.public, channel.scheme.knower(channel.claim(channel.word_of(name))))
     code = channel.public.key.code
     return Look(channel.channel.scheme, channel.public.codebook, channel.words, code.independent, reading)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from onnxfp.errors import VaultError
+from onnxfp.errors import UsageError, VaultError
 from onnxfp.suspect.session import Session
 from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.claims import OwnersClaim, chosen_claims
@@ -46,6 +46,20 @@ def earlier_claims(vault: Vault, digest: str, session: Session, progress: Progre
         elif drawn := _answered(vault, claim, session, progress):
             found[claim.name] = drawn
     return found
+
+
+def refuse_prepared(references: Sequence[Reference], digest: str) -> None:
+    """Refuse an artifact that was prepared for copies: training it once more would undo that.
+
+    Raises:
+        UsageError: it is one; the message names what it was made of.
+    """
+    for reference in references:
+        if reference.digest == digest and any(channel.of and channel.in_copies for channel in reference.channels):
+            raise UsageError(
+                f"this model was prepared for copies, which another mark would undo; mark {reference.parent[:12]}, "
+                "from which it was made, and prepare the result"
+            )
 
 
 def evidence(drawn: DrawnChannel, session: Session) -> float:

@@ -6,13 +6,24 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy.typing as npt
 
-from onnxfp.artifact import Artifact, carriers, check_target, copy_artifact, open_artifact, why_unmarkable
-from onnxfp.domain import Answered, Floats, ModelProfile, QueryProbe, Unanswered
-from onnxfp.embed.fine_tune import Tuning
+from onnxfp.artifact import (
+    Artifact,
+    carriers,
+    check_target,
+    copy_artifact,
+    features_by_sample,
+    head_of,
+    open_artifact,
+    why_unmarkable,
+    write_features,
+)
+from onnxfp.domain import Answered, Floats, Head, ModelProfile, QueryProbe, Unanswered
+from onnxfp.embed.fine_tune import Task, Tuning
 from onnxfp.errors import UsageError
 from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.schemes.interface import Samples
@@ -24,15 +35,17 @@ from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.fidelity import Data
 from onnxfp.workflows.images import load_logos, load_pictures
 from onnxfp.workflows.judge import Progress, registered_references
-from onnxfp.workflows.lineage import earlier_claims
+from onnxfp.workflows.lineage import Earlier, earlier_claims, refuse_prepared
 from onnxfp.workflows.material import Material, load_material
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.register import refuse_marked
 from onnxfp.workflows.shaped import shaped
-from onnxfp.workflows.shown import Shown, hit_rates, show_marked
+from onnxfp.workflows.shown import Shown, exemplar, hit_rates, show_marked
 from onnxfp.workflows.suspects import SEALED
 from onnxfp.workflows.teach import Bench, Lesson, interpreted
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
+
+_HEARD = 4096  # inputs whose features are looked at
 
 
 @dataclass(frozen=True)
@@ -113,10 +126,11 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
         open_artifact(request.model, allow_links=request.allow_links) as artifact,
         open_session(artifact.path) as session,
     ):
-        profile, material = _profile(vault, artifact), material.taken_by(session.input)
+        profile, material = _profile(vault, artifact, request.scheme), material.taken_by(session.input)
         progress("asking the unmarked model")
+        data = {**_samples(request, material.data), **_features(artifact, profile.head, material.data)}
         intent = Intent(request.scheme, request.options, request.at)
-        committed = commit(vault, profile, intent, _samples(request, material.data), _asker(session, material))
+        committed = commit(vault, profile, intent, data, _asker(session, material))
         if request.commit_only:
             return _committed(vault, committed)
         task, known = material.task(committed.samples["rows"]), _bearer(vault, committed, request.beacon)
@@ -130,13 +144,17 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
                 shown, epochs = bench.teach(module, task, lesson)
         else:
             drawn = drawn_for(vault, committed, request.beacon, request.at)
-            with open_session(known.path) as again:
-                shown = show_marked(session, again, drawn, task, earlier)
+            shown = _show_again(known, session, drawn, task, earlier)
     reference = known or _bearer(vault, committed, request.beacon)
     assert reference is not None, "what was taught is registered"
     with reference.opened(vault) as kept:
         copy_artifact(kept, request.output, force=request.force)
     return _result(vault, request, drawn, committed.notes, (reference.digest, shown, epochs))
+
+
+def _show_again(known: Reference, session: Session, drawn: DrawnChannel, task: Task, earlier: Earlier) -> Shown:
+    with open_artifact(known.path) as kept, exemplar(kept, drawn) as asked, open_session(asked) as again:
+        return show_marked(session, again, drawn, task, earlier)
 
 
 def _threshold(vault: Vault, alpha: float) -> float:
@@ -146,12 +164,14 @@ def _threshold(vault: Vault, alpha: float) -> float:
     return math.log10(max(1, claims)) - math.log10(alpha)
 
 
-def _profile(vault: Vault, artifact: Artifact) -> ModelProfile:
-    """Return the profile of a model that may be marked: no copy that was issued to somebody."""
+def _profile(vault: Vault, artifact: Artifact, scheme: str) -> ModelProfile:
+    """Return the profile of a model that may be marked: no copy that was issued to somebody, nothing prepared."""
     found = carriers(artifact)
     if reason := why_unmarkable(artifact, found):
         raise UsageError(f"{artifact.label}: no weight to tune: {reason}")
-    profile = ModelProfile(cached_digest(artifact, vault.root / "digests.json"), found)
+    head = head_of(artifact) if scheme_named(scheme).writes_head else None
+    profile = ModelProfile(cached_digest(artifact, vault.root / "digests.json"), found, head)
+    refuse_prepared(registered_references(vault), profile.digest)
     if all(entry.digest != profile.digest for entry in vault.ledger.references()):
         refuse_marked(vault, artifact)
     return profile
@@ -167,6 +187,20 @@ def _samples(request: Marking, data: Data) -> Samples:
         raise UsageError("these triggers are drawn by key and take no pictures; leave them out")
     own = load_logos(request.images) if name == "logos" else load_pictures(request.images, data.inputs)
     return {"inputs": data.inputs, name: own}
+
+
+def _features(artifact: Artifact, head: Head | None, data: Data) -> Samples:
+    """Return what the head hears of some of the owner's inputs, if a scheme writes into it."""
+    if head is None:
+        return {}
+    with TemporaryDirectory(prefix="onnxfp-") as folder:
+        path = Path(folder) / "features.onnx"
+        write_features(artifact, path)
+        with open_session(path) as session:
+            values = session.outputs(data.inputs[:_HEARD])
+    if values.size % head.features:
+        raise UsageError(f"the head takes {head.features} features, but {values.shape} numbers reach it; mark another")
+    return {"features": features_by_sample(values, head)}
 
 
 def _asker(session: Session, material: Material) -> Callable[[npt.NDArray[Any]], Floats]:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from onnxfp.artifact import Artifact
 from onnxfp.embed.task import Task
 from onnxfp.errors import FidelityError
 from onnxfp.schemes.interface import Exhibit
 from onnxfp.suspect.session import Session
 from onnxfp.verdict.look import Look
-from onnxfp.workflows.channels import OWNER, DrawnChannel
+from onnxfp.workflows.channels import DrawnChannel
 from onnxfp.workflows.fidelity import Data, quality
 from onnxfp.workflows.interrogation import EVERYTHING, interrogate
 from onnxfp.workflows.lineage import Earlier, evidence
+from onnxfp.workflows.marked import marked, private_copy
+
+TRIAL = "a trial copy"
+"""Under this name a copy is made that nobody gets; recipients have other names, for theirs are in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +37,36 @@ class Shown:
     look: Look
     earlier: Mapping[str, tuple[float, float]]
     """Evidence for each claim that was taught before, log10: on the model before, and on this one."""
+    name: str
+    """Whose word it is asked for."""
 
     @property
     def log10_e(self) -> float:
         """Evidence of this claim alone."""
-        return self.look.log10_e(self.look.words([OWNER]))
+        return self.look.log10_e(self.look.words([self.name]))
+
+
+@contextmanager
+def exemplar(artifact: Artifact, drawn: DrawnChannel) -> Iterator[Path]:
+    """Give a marked artifact as it will be asked: as it is, or a trial copy where words differ from copy to copy."""
+    if not drawn.channel.in_copies:
+        yield artifact.path
+        return
+    with private_copy(artifact, marked([drawn], TRIAL, artifact, budget=math.inf)) as copy:
+        yield copy
 
 
 def show_marked(before: Session, after: Session, drawn: DrawnChannel, task: Task, earlier: Earlier) -> Shown:
     """Ask a marked model, beside the one before, about its task, what it was taught and what a judge will ask."""
-    data = Data(task.val_inputs, task.val_labels)
+    data, name = Data(task.val_inputs, task.val_labels), drawn.word_of(TRIAL)
     answers = before.outputs(data.inputs).argmax(axis=1)
     return Shown(
         quality(before, data, answers),
         quality(after, data, answers),
-        {one.name: _share(after, one) for one in drawn.scheme.exhibits(drawn.claim(OWNER))},
+        {one.name: _share(after, one) for one in drawn.scheme.exhibits(drawn.claim(name))},
         interrogate(drawn, after, EVERYTHING, "the claim"),
-        {name: (evidence(one, before), evidence(one, after)) for name, one in earlier.items()},
+        {which: (evidence(one, before), evidence(one, after)) for which, one in earlier.items()},
+        name,
     )
 
 

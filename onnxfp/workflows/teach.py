@@ -20,7 +20,7 @@ from onnxfp.embed.fine_tune import Task, Tuned, Tuning, fine_tune, rehearse
 from onnxfp.errors import CapacityError, UsageError, VaultError
 from onnxfp.keys.keystream import Keystream
 from onnxfp.suspect.session import Session, open_session
-from onnxfp.workflows.channels import OWNER, DrawnChannel, draw
+from onnxfp.workflows.channels import DrawnChannel, draw
 from onnxfp.workflows.claims import bearer
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.graph_of import graph_of
@@ -28,7 +28,7 @@ from onnxfp.workflows.judge import Progress, registered_references
 from onnxfp.workflows.lineage import Earlier
 from onnxfp.workflows.register import Registration, channels_of, record
 from onnxfp.workflows.shaped import closed
-from onnxfp.workflows.shown import Shown, refuse_untaken, show_marked
+from onnxfp.workflows.shown import Shown, exemplar, refuse_untaken, show_marked
 from onnxfp.workflows.vault import Vault
 
 if TYPE_CHECKING:
@@ -92,13 +92,17 @@ class Bench:
 
     def _plan(self, classes: int) -> list[Constraint]:
         """Return what is taught: this claim, and what the model bore, as far as it has the classes for it."""
-        plans = [list(drawn.scheme.plan(drawn.claim(OWNER))) for drawn in (self.drawn, *self.earlier.values())]
+        plans = [list(drawn.taught()) for drawn in (self.drawn, *self.earlier.values())]
         own = self.drawn.scheme.form(self.drawn.public.key)
         return [*plans[0], *(one for plan in plans[1:] if _can_learn(plan, classes + own.classes) for one in plan)]
 
     def _shown(self, path: Path, task: Task, lesson: Lesson) -> Shown:
         """Ask the marked artifact, and record it if the mark has taken."""
-        with open_artifact(path) as artifact, open_session(path) as session:
+        with (
+            open_artifact(path) as artifact,
+            exemplar(artifact, self.drawn) as asked,
+            open_session(asked) as session,
+        ):
             self.progress("asking the marked model")
             shown = show_marked(self.session, session, self.drawn, task, self.earlier)
             refuse_untaken(shown, lesson.threshold)
@@ -147,7 +151,8 @@ class Bench:
     def _record(self, artifact: Artifact, at: str) -> None:
         """Register the marked artifact as a reference of its own, with this claim and channels for copies."""
         digest = cached_digest(artifact, self.vault.root / "digests.json")
-        profile = ModelProfile(digest, carriers(artifact))
+        written = self.drawn.written()
+        profile = ModelProfile(digest, tuple(one for one in carriers(artifact) if one.name not in written))
         registration = Registration(artifact.path, "spread", {}, at)
         copies = _copies(registration, profile, self.vault.reference_key(digest))
         record(self.vault, registration, artifact, profile, [*copies, self.drawn], self.drawn.channel.of)
