@@ -17,7 +17,7 @@ import numpy as np
 from onnxfp.codes.allowed import Allowed
 from onnxfp.codes.words import symbols_of
 from onnxfp.domain import Codebook, Symbols
-from onnxfp.keys.keystream import Keystream
+from onnxfp.keys.keystream import Keystream, Words16
 
 
 @final
@@ -39,8 +39,8 @@ class Leaves:
     def words(self, keystream: Keystream, codebook: Codebook, recipients: Sequence[str]) -> Symbols:
         """Return (recipients, positions), each row drawn from that recipient's leaf."""
         root = keystream.derive("leaf")
-        drawn = [word_of_leaf(_leaf(root, name), codebook) for name in recipients]
-        return np.concatenate(drawn) if drawn else np.zeros((0, codebook.positions), dtype=np.uint8)
+        drawn = [_drawn(_leaf(root, name), codebook) for name in recipients]
+        return symbols_of(np.asarray(drawn, dtype=np.uint16).reshape(-1, codebook.positions), codebook)
 
 
 def leaf(keystream: Keystream, recipient: str) -> bytes:
@@ -55,7 +55,11 @@ def leaf_digest(secret: bytes) -> str:
 
 def word_of_leaf(secret: bytes, codebook: Codebook) -> Symbols:
     """Return the word (1, positions) that hangs on a leaf."""
-    return symbols_of(Keystream(secret).words16(codebook.positions)[None], codebook)
+    return symbols_of(_drawn(secret, codebook)[None], codebook)
+
+
+def _drawn(secret: bytes, codebook: Codebook) -> Words16:
+    return Keystream(secret).words16(codebook.positions)
 
 
 def _leaf(root: Keystream, recipient: str) -> bytes:
