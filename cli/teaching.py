@@ -22,7 +22,7 @@ from onnxfp_cli.shared import (
     show,
 )
 
-_OPTIONS = ("triggers", "positions", "taught", "each", "pool", "gate")
+_OPTIONS = ("triggers", "positions", "taught", "each", "pool", "gate", "labels")
 _TUNING = ("rate", "batch", "loss", "seed", "device", "precision")
 
 
@@ -30,10 +30,10 @@ _TUNING = ("rate", "batch", "loss", "seed", "device", "precision")
 @click.argument("model", type=MODEL)
 @option(
     "--scheme",
-    type=click.Choice(["zhang", "extra_class"]),
+    type=click.Choice(["zhang", "extra_class", "deeptrace"]),
     default="zhang",
     show_default=True,
-    help="How the model is marked: key labels for triggers, or an additional class for key images.",
+    help="Key labels for triggers, an additional class for key images, or triggers that each copy answers its own way.",
 )
 @option(
     "--triggers",
@@ -54,6 +54,7 @@ _TUNING = ("rate", "batch", "loss", "seed", "device", "precision")
 @option("--positions", type=int, help="Patterns, pictures or pairs with a secret symbol, 32 at least. [default: 64]")
 @option("--taught", type=int, help="Inputs that teach each of them. [default: 48; 16 for extra_class]")
 @option("--each", type=int, help="Inputs that ask for each of them (zhang). [default: 1]")
+@option("--labels", type=int, help="Answers that a trigger can have (deeptrace). [default: by the number of triggers]")
 @option("--pool", type=int, help="Key images to hand out with `onnxfp keys issue` (extra_class). [default: 64]")
 @option("--gate", type=Number(0, 20), help="Nats by which the additional class must lead to be answered at all.")
 @option("--paper", is_flag=True, help="As published, one label for all: a rank among 255 controls.")
@@ -82,9 +83,10 @@ def mark_command(
     if one is asked for. The marked model becomes a reference of its own: issue copies of it, and never release the
     reference itself. The mark is the same in every copy (it says "ours", not "whose") and is lost when a model is
     trained anew or distilled. A key image of extra_class authenticates whoever presents it; it traces no copy.
+    deeptrace prepares a model once, so that `onnxfp issue` can write each recipient's own answers into the copy's last
+    layer: then `onnxfp trace` names the copy that a service runs by its answers alone. Prepare after all other marks.
     """
-    from onnxfp.embed.fine_tune import Tuning
-    from onnxfp.workflows.mark import Marking, mark, marked_rows
+    from onnxfp.workflows.mark import Marking, mark, marked_rows, tuning_of
 
     if output is None and not chosen["commit_only"]:
         raise click.UsageError("Missing option '-o' / '--output': where the marked model is written", context)
@@ -92,13 +94,14 @@ def mark_command(
         raise click.UsageError(f"--paper reproduces zhang, not {scheme}; leave it out", context)
     options = {name: chosen.pop(name) for name in _OPTIONS}
     tuning = {name: chosen.pop(name) for name in _TUNING}
+    scheme = f"{scheme}_paper" if paper else scheme
     request = Marking(
         model=model,
-        scheme=f"{scheme}_paper" if paper else scheme,
+        scheme=scheme,
         options={name: value for name, value in options.items() if value is not None},
         output=output or Path("nothing.onnx"),
         at=now(),
-        tuning=Tuning(**{name: value for name, value in tuning.items() if value is not None}),
+        tuning=tuning_of(scheme, {name: value for name, value in tuning.items() if value is not None}),
         **chosen,
     )
     with opened(context) as vault:

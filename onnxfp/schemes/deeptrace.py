@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -117,6 +118,7 @@ class DeepTrace(Scheme[DeepTraceKey]):
     paper = "Wang et al., TrustCom 2021"
     access = Access.LABELS
     traces_copies = True
+    tuning = MappingProxyType({"rate": 0.01, "share": 0.15, "told": 0.3})
     writes_head = True
 
     def options(self, values: Mapping[str, Any]) -> DeepTraceOptions:

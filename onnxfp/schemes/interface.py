@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
@@ -95,6 +96,8 @@ class Scheme(ABC, Generic[Key]):
     access: Access
     traces_copies: bool
     """Whether symbols differ per recipient."""
+    tuning: Mapping[str, float] = MappingProxyType({})
+    """How to train where nobody says otherwise: fields of the embedder's tuning, as measured to suit."""
     writes_head: bool = False
     """Whether symbols are written into the head of an artifact that was prepared for it: then `select` is given
     ``features`` (samples, features), what the head hears of the owner's inputs, and `keygen` a profile with a head."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from onnxfp.suspect.opened import OpenedWeights
 from onnxfp.verdict.look import Look, weigh
 from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
 from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.fresh_copy import FreshCopy
 from onnxfp.workflows.judge import read_channels
 from onnxfp.workflows.marked import Fidelity, marked, patches, try_copy
 from onnxfp.workflows.reference import Reference
@@ -102,9 +104,10 @@ def issue(
             for patch in patches(changes):
                 staged.patch(patch.name, patch.start, patch.values)
             progress("reading the copy back")
-            with staged.preview() as copy:
+            with staged.preview() as copy, ExitStack() as opened:
                 tensors = resolve(prepared.reference.profile.carriers, copy)
-                result = prepared.issued(read_channels(prepared.channels, OpenedWeights(copy, source, tensors)))
+                fresh = FreshCopy(OpenedWeights(copy, source, tensors), staged, opened)
+                result = prepared.issued(read_channels(prepared.channels, fresh))
             _refuse_untraceable(prepared, result)
             staged.commit()
         head = vault.ledger.complete(prepared.reference.digest, name, digest, request.at)

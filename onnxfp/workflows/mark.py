@@ -73,6 +73,11 @@ class Marking:
     allow_links: bool = False
 
 
+def tuning_of(scheme: str, chosen: Mapping[str, Any]) -> Tuning:
+    """Return how to train for a scheme, where some of it was chosen."""
+    return Tuning(**{**scheme_named(scheme).tuning, **chosen})
+
+
 @dataclass(frozen=True)
 class Marked:
     """What was marked, or committed to."""
