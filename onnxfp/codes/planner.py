@@ -22,6 +22,8 @@ from onnxfp.codes.uniform import Uniform
 from onnxfp.domain import Floats
 from onnxfp.errors import UsageError
 
+PLANNED = ("tardos", "uniform")
+"""Codes of which this is known: binary, and read from real numbers."""
 MANY_RECIPIENTS = 10**15  # more than anybody will ever issue
 _BIASES = 256  # quantiles by which a continuous law of biases is represented
 

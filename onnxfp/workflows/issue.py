@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from onnxfp.artifact import Artifact, open_artifact, resolve, staged_copy
-from onnxfp.codes.planner import reachable_recipients, required_positions
+from onnxfp.codes.planner import MANY_RECIPIENTS, PLANNED, reachable_recipients, required_positions
+from onnxfp.domain import Access
 from onnxfp.embed.post_hoc import Change, relative_changes
 from onnxfp.errors import CapacityError, FidelityError, UsageError
 from onnxfp.keys.recipient import canonical_name
 from onnxfp.ledger import IssueEntry
+from onnxfp.schemes.interface import SchemeKey
 from onnxfp.suspect.opened import OpenedWeights
+from onnxfp.verdict.channels import together
 from onnxfp.verdict.look import Look, weigh
 from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
 from onnxfp.workflows.digests import cached_digest
@@ -56,8 +59,12 @@ class Issued:
     recipients: int
     reachable: int
     """Recipients among whom these positions can still name one at this level."""
+    reachable_by: Mapping[str, int]
+    """The same for each channel of a copy alone: its weights, its answers."""
     log10_e: float
-    """Evidence read back from the written file (expected evidence in a dry run)."""
+    """Evidence of all channels together, read back from the written file (expected evidence in a dry run)."""
+    log10_e_by: Mapping[str, float]
+    """Of each channel of a copy alone."""
     log10_e_owner: float
     log10_threshold: float
     relative_change: float
@@ -129,16 +136,24 @@ class _Prepared:
     def issued(self, looks: tuple[Look, ...]) -> Issued:
         """Weigh the recipient's and the owner's word against what was read."""
         roles = [channel.channel.role for channel in self.channels]
+        by = {
+            channel_of(channel): look.log10_e(look.words([self.name]))
+            for channel, look, role in zip(self.channels, looks, roles, strict=True)
+            if role == RECIPIENT
+        }
         copies = [look for look, role in zip(looks, roles, strict=True) if role == RECIPIENT]
         owners = [look for look, role in zip(looks, roles, strict=True) if role == OWNER]
+        reachable = _reachable(self.channels, self.request.alpha)
         return Issued(
             recipient=self.name,
             reference=self.reference.digest,
             output="",
             positions=sum(look.codebook.positions for look in copies),
             recipients=self.recipients,
-            reachable=_reachable(self.channels, self.request.alpha),
-            log10_e=_weighed(copies, self.name, self.claims),
+            reachable=max(reachable.values()),
+            reachable_by=reachable,
+            log10_e=float(together(np.array(list(by.values()))[:, None], len(by))[0]) - _shared(self.claims),
+            log10_e_by=by,
             log10_e_owner=_weighed(owners, OWNER, self.claims),
             log10_threshold=float(np.log10(self.recipients / self.request.alpha)),
             relative_change=0.0,
@@ -152,15 +167,14 @@ def _prepare(vault: Vault, request: Issuing, source: Artifact, name: str) -> _Pr
     if not channels:
         raise CapacityError(f"reference {reference.short} has too few weights to tell copies apart; none can be issued")
     recipients, reachable = vault.ledger.count_recipients(besides=name) + 1, _reachable(channels, request.alpha)
-    for channel in channels:
+    for channel in (channel for channel in channels if channel.channel.role == RECIPIENT):
         key = channel.public.key
-        if channel.channel.role == RECIPIENT:
-            key.code.refuse_shared_word(channel.secret, name, _others(vault, name))
-        if channel.channel.role == RECIPIENT and recipients > reachable:
-            needed = required_positions(recipients, 1, request.alpha, key.code.name)
+        key.code.refuse_shared_word(channel.secret, name, _others(vault, name))
+        if recipients > max(reachable.values()):
+            needed = _needed(key, recipients, request.alpha)
             raise CapacityError(
-                f"not enough positions: {key.positions} name one among at most {reachable} recipients at alpha "
-                f"{request.alpha:.3g}, this copy would be number {recipients}; {needed} positions would do"
+                f"not enough positions: {key.positions} name one among at most {max(reachable.values())} recipients "
+                f"at alpha {request.alpha:.3g}, this copy would be number {recipients}{needed}"
             )
     return _Prepared(reference, channels, name, recipients, len(vault.ledger.references()), request)
 
@@ -185,13 +199,31 @@ def registered(vault: Vault, source: Artifact) -> Reference:
     raise UsageError(f"{source.label} is not a registered reference; run `onnxfp register` on the unmarked model first")
 
 
-def _reachable(channels: Sequence[DrawnChannel], alpha: float) -> int:
-    """Return among how many recipients the copies' channels can name one."""
-    keys = [channel.public.key for channel in channels if channel.channel.role == RECIPIENT]
-    return max(
-        reachable_recipients(key.positions, 1, alpha, key.code.name) if key.code.independent else key.positions
-        for key in keys
-    )
+def channel_of(channel: DrawnChannel) -> str:
+    """Return what a channel is read from."""
+    return "weights" if channel.scheme.access is Access.WEIGHTS else "answers"
+
+
+def _reachable(channels: Sequence[DrawnChannel], alpha: float) -> dict[str, int]:
+    """Return among how many recipients each of the copies' channels can name one by itself."""
+    copies = [channel for channel in channels if channel.channel.role == RECIPIENT]
+    return {channel_of(channel): _reach(channel, alpha) for channel in copies}
+
+
+def _reach(channel: DrawnChannel, alpha: float) -> int:
+    key = channel.public.key
+    if not key.code.independent:
+        return int(key.positions)
+    if key.code.name in PLANNED:
+        return reachable_recipients(key.positions, 1, alpha, key.code.name)
+    look = _as_planned(channel, "anybody")  # all words of such a code are equally probable
+    return int(min(MANY_RECIPIENTS, alpha * 10.0 ** look.log10_e(look.words(["anybody"]))))
+
+
+def _needed(key: SchemeKey, recipients: int, alpha: float) -> str:
+    if key.code.name not in PLANNED:
+        return ""
+    return f"; {required_positions(recipients, 1, alpha, key.code.name)} positions would do"
 
 
 def _as_planned(channel: DrawnChannel, name: str) -> Look:
@@ -203,8 +235,12 @@ def _as_planned(channel: DrawnChannel, name: str) -> Look:
 
 def _weighed(looks: Sequence[Look], name: str, claims: int) -> float:
     """Return log10 e as a judge of all registered references will see it."""
-    score = float(weigh(looks, [look.bet() for look in looks], [name])[0])
-    return score - float(np.log10(max(1, claims)))
+    return float(weigh(looks, [look.bet() for look in looks], [name])[0]) - _shared(claims)
+
+
+def _shared(claims: int) -> float:
+    """Return log10 of the number of references, among which all weight is shared."""
+    return float(np.log10(max(1, claims)))
 
 
 def _refuse_untraceable(prepared: _Prepared, result: Issued) -> None:
@@ -243,7 +279,12 @@ def issued_rows(issued: Issued) -> list[tuple[str, str]]:
         ("recipient", f"{issued.recipient} (one of {issued.recipients}; {issued.reachable:,} can be told apart)"),
         ("written to", issued.output or "nothing (dry run)"),
         ("evidence", f"log10 e = {issued.log10_e:.1f}, {issued.log10_threshold:.1f} needed to name"),
+        *((f"  by {name}", _alone(issued, name)) for name in issued.log10_e_by if len(issued.log10_e_by) > 1),
         ("owner's mark", f"log10 e = {issued.log10_e_owner:.1f}"),
         ("weight change", f"{issued.relative_change:.2%} of a carrier's norm at most"),
         ("ledger head", issued.head or "unchanged (dry run)"),
     ]
+
+
+def _alone(issued: Issued, name: str) -> str:
+    return f"log10 e = {issued.log10_e_by[name]:.1f}; alone they name one among {issued.reachable_by[name]:,}"
