@@ -14,6 +14,7 @@ from typing import Any
 
 from onnxfp.artifact import open_artifact, resolve
 from onnxfp.suspect.opened import OpenedWeights
+from onnxfp.verdict.channels import Copies
 from onnxfp.verdict.look import Look, weigh
 from onnxfp.verdict.trace import trace
 from onnxfp.verdict.verify import verify
@@ -57,7 +58,7 @@ class Marked:
         """Trace a suspect among so many recipients, and weigh the owner's word."""
         looks, leaker = self.looks(suspect), self.facts["recipient"]
         copies = (looks[RECIPIENT],)
-        verdict = trace(copies, chain([leaker], innocents), issued, ALPHA)
+        verdict = trace([Copies(copies)], chain([leaker], innocents), issued, ALPHA)
         others = [item.log10_e for item in verdict.evidence if item.name != leaker]
         owner = verify((looks[OWNER],), ALPHA)
         return {

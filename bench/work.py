@@ -24,13 +24,15 @@ from onnxfp.demo import path as demo_file
 from onnxfp.keys.keystream import Keystream
 from onnxfp.projections.chips import STRATA
 from onnxfp.suspect.opened import OpenedWeights
+from onnxfp.verdict.channels import Copies
 from onnxfp.verdict.trace import trace
 from onnxfp.workflows.channels import RECIPIENT, DrawnChannel
 from onnxfp.workflows.inspect import inspect
 from onnxfp.workflows.issue import Issuing, issue
-from onnxfp.workflows.judge import Question, read_channels, trace_file
+from onnxfp.workflows.judge import Question, read_channels
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.register import Registration, register
+from onnxfp.workflows.trace import trace_file
 from onnxfp.workflows.vault import create_vault, open_vault
 
 REPEATS = 5
@@ -133,7 +135,7 @@ def weighing(marked: str, recipients: str) -> dict[str, Any]:
     look = folder.looks(folder.copy)[RECIPIENT]
     before, rounds = _peak(), []
     for _ in range(1 if count > 100_000 else REPEATS):
-        weighed = _timed(lambda: trace((look,), (f"r{number}" for number in range(count)), count, 1e-6))
+        weighed = _timed(lambda: trace([Copies((look,))], (f"r{number}" for number in range(count)), count, 1e-6))
         drawn = _timed(lambda: _drawn(count, look.codebook.positions))
         rounds.append({"ours": weighed, "keystream": drawn, "positions": look.codebook.positions})
     return {"rounds": rounds, "before": before, "peak": _peak()}

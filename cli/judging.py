@@ -44,8 +44,9 @@ def trace_command(
     Reads weights only; the graph is never executed. Tracing does not survive distillation or training anew.
     """
     from onnxfp.report.status import INCONCLUSIVE
-    from onnxfp.workflows.judge import Question, trace_file
+    from onnxfp.workflows.judge import Question
     from onnxfp.workflows.paper import paper_rows, paper_trace
+    from onnxfp.workflows.trace import trace_file
 
     with opened(context) as vault:
         if paper:

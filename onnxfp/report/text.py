@@ -30,6 +30,8 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
 def _lines(verdict: Verdict) -> Iterator[str]:
     headline = _HEADLINES.get((verdict.question, verdict.decision), "INCONCLUSIVE")
     yield f"{headline}: {', '.join(verdict.accused)}" if verdict.accused else headline
+    if verdict.disagreement:
+        yield f"DISAGREEMENT: {verdict.disagreement}"
     if verdict.reason:
         yield verdict.reason
     width = max((len(item.name) for item in verdict.evidence), default=0)
@@ -50,16 +52,18 @@ def _contributions(verdict: Verdict) -> Iterator[str]:
     """Yield what each claim contributed, and how many queries it took."""
     if not verdict.claims:
         return
-    width = max(len(claim.claim) for claim in verdict.claims)
+    titles = [f"{claim.channel}: {claim.claim}" if claim.channel else claim.claim for claim in verdict.claims]
+    width = max(map(len, titles))
     yield f"    {'claim':<{width}}  {'log10 e':>8}  {'p <=':>8}  {'queries':>7}  {'hits':>7}"
-    for claim in verdict.claims:
+    for title, claim in zip(titles, verdict.claims, strict=True):
         if claim.log10_e is None:
-            yield f"    {claim.claim:<{width}}  {'nothing could be read':>8}"
+            yield f"    {title:<{width}}  {'nothing could be read':>8}"
             continue
         p_value = max(claim.p_value or 0.0, 1e-300)
         hits = "" if claim.points is None else f"{claim.points}/{claim.most}"
         asked = str(claim.queries) if claim.queries else ""
-        yield f"    {claim.claim:<{width}}  {claim.log10_e:8.2f}  {p_value:8.2g}  {asked:>7}  {hits:>7}"
+        named = f"  names {', '.join(claim.named)}" if claim.named else ""
+        yield f"    {title:<{width}}  {claim.log10_e:8.2f}  {p_value:8.2g}  {asked:>7}  {hits:>7}{named}"
     if verdict.provider:
         hidden = f", among {verdict.ordinary} ordinary inputs" if verdict.ordinary else ""
         yield f"    {verdict.queries} queries{hidden}; answered by {verdict.provider}"

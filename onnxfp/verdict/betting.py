@@ -43,7 +43,7 @@ class Bet:
         capital = np.tile(self.base, (len(words), 1))
         for symbol, gain in enumerate(self.gains, start=1):
             capital += (words == symbol).astype(np.float64) @ gain
-        return _log_sum_exp(capital + self.log_weights, axis=1) / LN10
+        return log_sum_exp(capital + self.log_weights, axis=1) / LN10
 
 
 def place_bet(reading: Reading, codebook: Codebook) -> Bet:
@@ -52,15 +52,32 @@ def place_bet(reading: Reading, codebook: Codebook) -> Bet:
     Raises:
         ValueError: the reading is not finite, or its shape is not that of the codebook.
     """
+    odds = log_odds(reading, codebook)
+    gains = np.moveaxis(odds[1:] - odds[:1], 1, 2)  # alphabet - 1, positions, hypotheses
+    return Bet(odds[0].sum(axis=1), np.ascontiguousarray(gains), log_weights_of(reading))
+
+
+def log_odds(reading: Reading, codebook: Codebook) -> Floats:
+    """Return (alphabet, hypotheses, positions): natural log of what each symbol multiplies the capital by.
+
+    Raises:
+        ValueError: the reading is not finite, or its shape is not that of the codebook.
+    """
     scores = reading.log_scores
     if scores.shape[1:] != (codebook.positions, codebook.alphabet) or not np.isfinite(scores).all():
         raise ValueError(f"log-scores of shape {scores.shape} do not fit the codebook, or are not finite")
     with np.errstate(divide="ignore"):
-        log_prior, log_weights = np.log(codebook.prior), np.log(reading.weights)
-    symbols = np.ascontiguousarray(np.moveaxis(scores, 2, 0))  # alphabet, hypotheses, positions
-    odds = symbols - _log_sum_exp(log_prior.T[:, None, :] + symbols, axis=0)
-    gains = np.moveaxis(odds[1:] - odds[:1], 1, 2)  # alphabet - 1, positions, hypotheses
-    return Bet(odds[0].sum(axis=1), np.ascontiguousarray(gains), log_weights)
+        log_prior = np.log(codebook.prior)
+    symbols = np.ascontiguousarray(np.moveaxis(scores, 2, 0))
+    odds: Floats = symbols - log_sum_exp(log_prior.T[:, None, :] + symbols, axis=0)
+    return odds
+
+
+def log_weights_of(reading: Reading) -> Floats:
+    """Return (hypotheses,) natural log of the weights; -inf for none."""
+    with np.errstate(divide="ignore"):
+        logs: Floats = np.log(reading.weights)
+    return logs
 
 
 def log10_e(reading: Reading, codebook: Codebook, words: Symbols) -> Floats:
@@ -68,7 +85,8 @@ def log10_e(reading: Reading, codebook: Codebook, words: Symbols) -> Floats:
     return place_bet(reading, codebook).log10_e(words)
 
 
-def _log_sum_exp(values: Floats, axis: int) -> Floats:
+def log_sum_exp(values: Floats, axis: int) -> Floats:
+    """Return log of the sum of exp along an axis; -inf where there is nothing but -inf."""
     top = values.max(axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from onnxfp.domain import Codebook, Decision, Floats, Reading, Symbols
 from onnxfp.verdict.betting import Bet, place_bet
+
+WEIGHTS, ANSWERS = "weights", "answers"
 
 _ENOUGH = 0.5  # of what was asked must have been read before "not supported" is said
 
@@ -44,6 +46,13 @@ class Look:
     """Not all that the claim asks was answered, and what was could not have decided: others cannot decide for it."""
     failed: bool = False
     """The suspect was asked what it should have been able to answer, and was not able."""
+    weighed: Mapping[str, float] = field(default_factory=dict)
+    """log10 of the e-values of names that were weighed already, so that they need not be weighed again."""
+
+    @property
+    def channel(self) -> str:
+        """What was looked at."""
+        return ANSWERS if self.asks else WEIGHTS
 
     def bet(self) -> Bet | None:
         """Prepare the weighing of words; None if nothing was read, which is an e-value of 0 for every word."""
@@ -53,6 +62,14 @@ class Look:
         """Return log10 of the e-value of one word (1, positions); -inf if nothing was read."""
         bet = self.bet()
         return -np.inf if bet is None else float(bet.log10_e(word)[0])
+
+    def weigh(self, bet: Bet | None, names: Sequence[str]) -> Floats:
+        """Return log10 of the e-values of some names' words (names,), given its bet."""
+        if bet is None:
+            return np.full(len(names), -np.inf)
+        if all(name in self.weighed for name in names):
+            return np.asarray([self.weighed[name] for name in names])
+        return bet.log10_e(self.words(names))
 
 
 def weigh(looks: Sequence[Look], bets: Sequence[Bet | None], recipients: Sequence[str], besides: int = 0) -> Floats:
@@ -64,15 +81,17 @@ def weigh(looks: Sequence[Look], bets: Sequence[Bet | None], recipients: Sequenc
         recipients: names.
         besides: further claims that share the weight and that nobody could look at.
     """
-    log10_values = np.full((len(looks), len(recipients)), -np.inf)
-    for row, (look, bet) in enumerate(zip(looks, bets, strict=True)):
-        if bet is not None:
-            log10_values[row] = bet.log10_e(look.words(recipients))
-    top = log10_values.max(axis=0)
+    values = [look.weigh(bet, recipients) for look, bet in zip(looks, bets, strict=True)]
+    return mean_of(np.asarray(values).reshape(len(looks), len(recipients)), len(looks) + besides)
+
+
+def mean_of(log10_values: Floats, count: int) -> Floats:
+    """Return log10 of the mean of e-values (claims, recipients) over so many claims; those that are absent are 0."""
+    top = log10_values.max(axis=0, initial=-np.inf)
     shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
         total = np.sum(10.0 ** (log10_values - shift), axis=0)
-        mean: Floats = np.log10(total / (len(looks) + besides)) + shift
+        mean: Floats = np.log10(total / count) + shift
     return mean
 
 

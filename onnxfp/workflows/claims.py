@@ -1,4 +1,4 @@
-"""The owner's claims: which there are, what they are called, and how many keys were drawn in vain."""
+"""Claims: which there are, about the owner and about copies, what they are called, and which were drawn in vain."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onnxfp.errors import UsageError
 from onnxfp.ledger import DrawnEntry
 from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.schemes.interface import Scheme
-from onnxfp.workflows.channels import OWNER, Channel
+from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.vault import Vault
 
 
 @dataclass(frozen=True)
-class OwnersClaim:
-    """One claim of the owner's: a channel of a reference, with its name."""
+class RegisteredClaim:
+    """A channel of a reference, with its name: a claim of the owner's, or one about the recipients of copies."""
 
     reference: Reference
     channel: Channel
@@ -51,6 +51,16 @@ class OwnersClaim:
         return f"{self.triggers}:{self._beacon}" if self._beacon else self.triggers
 
     @property
+    def asks(self) -> bool:
+        """Whether it asks for answers; else it reads weights."""
+        return self.scheme.access is not Access.WEIGHTS
+
+    @property
+    def laid_down_at(self) -> str:
+        """When it was committed to, UTC, ISO 8601."""
+        return self.channel.committed_at or self.reference.registered_at
+
+    @property
     def _beacon(self) -> str:
         beacon = self.channel.beacon
         return hashlib.sha256(beacon.encode()).hexdigest()[:8] if beacon else ""
@@ -61,23 +71,36 @@ class OwnersClaim:
         return name in ("", self.channel.scheme) or by_digits
 
 
+OwnersClaim = RegisteredClaim
+"""One of the owner's."""
+
+
 def chosen_claims(references: Sequence[Reference], access: frozenset[Access], name: str) -> tuple[OwnersClaim, ...]:
     """Return the owner's claims that a suspect's access allows, of all references or those of some name.
 
     Raises:
         UsageError: no claim has that name.
     """
-    claims = tuple(
-        OwnersClaim(reference, channel)
-        for reference in references
-        for channel in reference.channels
-        if channel.role == OWNER and scheme_named(channel.scheme).access in access
-    )
+    claims = _claims(references, OWNER, access)
     chosen = tuple(claim for claim in claims if claim.is_called(name))
     if name and not chosen:
         known = ", ".join(claim.name for claim in claims) or "none"
         raise UsageError(f"no claim that this suspect's access allows is called {name!r}; there are: {known}")
     return chosen
+
+
+def claims_about_copies(references: Sequence[Reference], access: frozenset[Access]) -> tuple[RegisteredClaim, ...]:
+    """Return the claims, about recipients, that some access allows."""
+    return _claims(references, RECIPIENT, access)
+
+
+def _claims(references: Sequence[Reference], role: str, access: frozenset[Access]) -> tuple[RegisteredClaim, ...]:
+    return tuple(
+        RegisteredClaim(reference, channel)
+        for reference in references
+        for channel in reference.channels
+        if channel.role == role and scheme_named(channel.scheme).access in access
+    )
 
 
 def bearer(references: Sequence[Reference], commitment: str, beacon: str) -> Reference | None:

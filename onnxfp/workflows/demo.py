@@ -12,8 +12,9 @@ from onnxfp.domain import Verdict
 from onnxfp.workflows.attack import attack
 from onnxfp.workflows.fidelity import Data, accuracy, load_data
 from onnxfp.workflows.issue import Issuing, issue
-from onnxfp.workflows.judge import Question, trace_file
+from onnxfp.workflows.judge import Question
 from onnxfp.workflows.register import Registration, register
+from onnxfp.workflows.trace import trace_file
 from onnxfp.workflows.vault import Vault, create_vault, open_vault
 
 RECIPIENTS = ("Acme Corp", "Beta GmbH", "Gamma SA", "Delta Ltd", "Epsilon Inc")

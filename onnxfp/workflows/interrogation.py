@@ -26,7 +26,7 @@ Inputs = npt.NDArray[Any]
 _MOST_BYTES = 1 << 28  # sent at a time, ordinary inputs included
 _PATIENCE = 3  # positions in a row without any answer before a suspect counts as gone
 _ENOUGH = 0.5  # of what was sent must have been answered, or the suspect did not do what it should
-_NOT_ASKED = Unanswered("not asked: the limit allows no whole position, or what was collected answers none")
+NO_ROOM = "not asked: the limit allows no whole position, or what was collected answers none"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,11 @@ class Conduct:
     """How a suspect is asked about one claim; fixed before the first query."""
 
     threshold: float
-    """log10 of the e-value at which the claim has said enough."""
+    """log10 of the e-value at which the claim has said enough by itself."""
+    whose: str = OWNER
+    """The name whose word it is about; where it is about many, one that stands for all."""
+    enough: Callable[[Look], bool] | None = None
+    """What has been read is enough; None for the e-value of that one word."""
     stop: bool = True
     """Stop asking then."""
     limit: int = 0
@@ -53,6 +57,8 @@ class Conduct:
     """Told which positions are about to be seen."""
     can_be_asked: Callable[[Inputs], bool] = lambda inputs: True
     """Whether the triggers of a position can be asked: those who answered elsewhere may not have been sent all."""
+    unasked: str = NO_ROOM
+    """Why nothing was asked, where nothing is."""
 
 
 EVERYTHING = Conduct(threshold=0.0, stop=False, fixed=True)
@@ -61,9 +67,9 @@ EVERYTHING = Conduct(threshold=0.0, stop=False, fixed=True)
 
 def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: str) -> Look:
     """Let a suspect answer all probes of one claim, as far as the conduct says."""
-    public, word = drawn.public, drawn.words([OWNER])
+    public, enough = drawn.public, conduct.enough or _one_word(drawn, conduct)
     probes = drawn.scheme.probes(public)
-    responses: list[Response] = [_NOT_ASKED] * len(probes)
+    responses: list[Response] = [Unanswered(conduct.unasked)] * len(probes)
     talks: list[Talk | None] = [None] * len(probes)
     for number, probe in enumerate(probes):
         match probe:
@@ -73,15 +79,20 @@ def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: 
                 talks[number] = talk = Talk(probe)
                 for _ in _positions(talk, suspect, conduct, drawn.secret.derive("camouflage")):
                     responses[number] = talk.response(talk.share)
-                    if conduct.stop and _look(drawn, responses, claim, talks).log10_e(word) >= conduct.threshold:
+                    if conduct.stop and enough(_look(drawn, responses, claim, talks)):
                         break
             case _:
                 assert_never(probe)
     fixed = conduct.fixed or public.codebook.positions == 1  # a single position is sent whole
     look = _look(drawn, responses, claim, talks, fixed=fixed)
-    decisive = not any(talks) or _decisive(drawn, talks, conduct.threshold)
+    decisive = not any(talks) or _decisive(drawn, talks, conduct)
     partly = any(0 < sum(map(talk.answered, talk.asked)) < len(talk.rows) for talk in talks if talk is not None)
     return replace(look, decisive=decisive, cut=partly and not decisive)
+
+
+def _one_word(drawn: DrawnChannel, conduct: Conduct) -> Callable[[Look], bool]:
+    word = drawn.words([conduct.whose])
+    return lambda look: look.log10_e(word) >= conduct.threshold
 
 
 def _look(
@@ -169,9 +180,9 @@ def _only_triggers(response: Response, order: npt.NDArray[np.int64], triggers: i
     return Unanswered(f"{response.values.shape} numbers came back for {len(order)} inputs")
 
 
-def _decisive(drawn: DrawnChannel, talks: Sequence[Talk | None], threshold: float) -> bool:
+def _decisive(drawn: DrawnChannel, talks: Sequence[Talk | None], conduct: Conduct) -> bool:
     """Return whether a suspect that knows every symbol would have been found by the answers to what was answered."""
-    claim, known = drawn.claim(OWNER), []
+    claim, known = drawn.claim(conduct.whose), []
     for response, talk in zip(drawn.scheme.knower(claim), talks, strict=True):
         if talk is not None and isinstance(response, Answered):
             heard = np.asarray([talk.answered(row) for row in range(len(talk.rows))])
@@ -182,4 +193,4 @@ def _decisive(drawn: DrawnChannel, talks: Sequence[Talk | None], threshold: floa
         known.append(response)
     reading = drawn.scheme.read(claim.public, known)
     found = Look(drawn.channel.scheme, claim.public.codebook, drawn.words, independent=True, reading=reading)
-    return found.log10_e(claim.codeword[None]) >= threshold
+    return found.log10_e(claim.codeword[None]) >= conduct.threshold

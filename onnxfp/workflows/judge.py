@@ -1,4 +1,4 @@
-"""Judging whose copy a file is: every reference is held against it, and what was read goes to the verdict."""
+"""What judging starts from: a question, the references that a suspect is held against, and the log of looks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxfp.domain import Access, Verdict
+from onnxfp.domain import Access, QueryProbe
 from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.suspect.interface import Suspect
 from onnxfp.verdict.look import Look
-from onnxfp.verdict.trace import trace
-from onnxfp.workflows.channels import RECIPIENT, DrawnChannel
+from onnxfp.workflows.channels import DrawnChannel
 from onnxfp.workflows.reference import Reference
-from onnxfp.workflows.suspects import Device, ExaminedFile, examined_file
+from onnxfp.workflows.suspects import ExaminedFile
 from onnxfp.workflows.vault import Vault
-
-NO_BOUND = "the words that were issued depend on one another, so that no bound on a false accusation holds"
 
 Progress = Callable[[str], None]
 
@@ -34,32 +31,23 @@ class Question:
     allow_links: bool = False
 
 
-def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
-    """Whose copy is it? All recipients' words of all references, weighed against the suspect's weights."""
-    vault.ledger.verify()
-    recipients = vault.ledger.recipients()
-    with examined_file(vault, question.suspect, Device(), allow_links=question.allow_links) as suspect:
-        references = registered_references(vault)
-        asked = ["trace", len(references), len(recipients)]
-        alpha = log_look(vault, suspect.identity, question.alpha, question.at, asked)
-        looks = looks_of(vault, references, RECIPIENT, suspect, progress)
-    namable = tuple(look for look in looks if look.independent)
-    verdict = trace(namable, recipients, len(recipients), alpha, lambda done: progress(f"weighed {done} recipients"))
-    if looks and not namable:
-        verdict = replace(verdict, reason=f"{NO_BOUND}; `onnxfp trace --paper` decodes them as published")
-    return verdict
-
-
 def read_channels(channels: Sequence[DrawnChannel], suspect: Suspect) -> tuple[Look, ...]:
-    """Let a suspect answer the probes of some channels of its reference."""
+    """Let a suspect answer all probes of some channels of its reference, weights and answers alike."""
     return tuple(_look(channel, suspect) for channel in channels)
 
 
 def _look(channel: DrawnChannel, suspect: Suspect) -> Look:
-    public = channel.public
-    answers = [suspect.answer(probe) for probe in channel.scheme.probes(public)]
-    reading = channel.scheme.read(public, answers)
-    return Look(channel.channel.scheme, public.codebook, channel.words, public.key.code.independent, reading)
+    public, probes = channel.public, channel.scheme.probes(channel.public)
+    asked = [len(probe.inputs) for probe in probes if isinstance(probe, QueryProbe)]
+    return Look(
+        channel.channel.scheme,
+        public.codebook,
+        channel.words,
+        public.key.code.independent,
+        channel.scheme.read(public, [suspect.answer(probe) for probe in probes]),
+        queries=sum(asked),
+        asks=bool(asked),
+    )
 
 
 def registered_references(vault: Vault) -> tuple[Reference, ...]:

@@ -116,7 +116,7 @@ class ExaminedFile:
                     if rank < READ_AT_MOST
                     else _passed_over(reference)
                 )
-                yield reference, _Both(weights, self)
+                yield reference, BothWays(weights, self.outputs_for)
 
     def can_be_asked(self, inputs: Inputs) -> bool:
         """Anything can be asked."""
@@ -151,11 +151,11 @@ class ExaminedFile:
 
 @final
 @dataclass(frozen=True)
-class _Both:
+class BothWays:
     """A file's weights beside one reference, and its outputs."""
 
     weights: OpenedWeights | Unanswered
-    file: ExaminedFile
+    outputs: Callable[[QueryProbe], Response]
 
     def answer(self, probe: Probe) -> Response:
         """Answer any probe."""
@@ -163,7 +163,7 @@ class _Both:
             case WeightProbe():
                 return self.weights if isinstance(self.weights, Unanswered) else self.weights.answer(probe)
             case QueryProbe():
-                return self.file.outputs_for(probe)
+                return self.outputs(probe)
         assert_never(probe)
 
 
@@ -185,6 +185,10 @@ class ExaminedSealed:
         """Yield it beside each reference, the latest first."""
         for reference in reversed(references):
             yield reference, self.suspect if self.recorded_beside is None else self.recorded_beside(reference.digest)
+
+    def outputs_for(self, probe: QueryProbe) -> Response:
+        """Ask it some inputs."""
+        return self.suspect.answer(probe)
 
     def can_be_asked(self, inputs: Inputs) -> bool:
         """Return whether it knows an answer."""

@@ -22,7 +22,8 @@ VERSION = 1
 _LARGEST = 32 << 20  # bytes of a transcript that is read
 _MOST = 1 << 31  # claims, triggers or inputs that a transcript may speak of
 _FACTS = {"suspect": str, "at": str, "alpha": float, "besides": int, "settings": dict, "claims": list, "spent": dict}
-_SETTINGS = {"claim": str, "limit": int, "fixed": bool, "twice": bool, "camouflage": int}
+_LATER: dict[str, Any] = {"question": "verify", "recipients": 0}  # what the first transcripts did not say
+_SETTINGS = {"claim": str, "channels": str, "limit": int, "fixed": bool, "twice": bool, "camouflage": int}
 
 
 @final
@@ -71,11 +72,11 @@ def seal(document: Mapping[str, Any], key: bytes) -> str:
     return hmac.digest(key, plain.encode(), "sha256").hex()
 
 
-def read_transcript(path: Path, key: bytes = b"") -> tuple[Mapping[str, Any], Recorded]:
+def read_transcript(path: Path, key: bytes = b"", question: str = "verify") -> tuple[Mapping[str, Any], Recorded]:
     """Return the facts of a transcript and a suspect that answers what it took down.
 
     Raises:
-        UsageError: it is no transcript.
+        UsageError: it is no transcript, or that of another question.
     """
     try:
         with path.open("rb") as file:
@@ -88,11 +89,14 @@ def read_transcript(path: Path, key: bytes = b"") -> tuple[Mapping[str, Any], Re
         for item in document["answers"]:
             _take(recorded, item)
         facts = {name: document[name] for name in _FACTS}
+        facts |= {name: document.get(name, value) for name, value in _LATER.items()}
         _check(facts)
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}; name a transcript") from problem
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError) as problem:
         raise UsageError(f"{path} is no transcript of version {VERSION}: {str(problem)[:100]!r}") from problem
+    if facts["question"] != question:
+        raise UsageError(f"{path} is the transcript of another command; use `onnxfp {facts['question']:.20} --replay`")
     return facts, recorded
 
 
@@ -100,13 +104,14 @@ def _check(facts: Mapping[str, Any]) -> None:
     """Refuse facts that nobody could have written down; unknown settings are left to who replays."""
     settings = facts["settings"]
     known = {name: kind for name, kind in _SETTINGS.items() if name in settings}
-    for values, kinds in ((facts, _FACTS), (settings, known)):
+    later = {name: type(value) for name, value in _LATER.items()}
+    for values, kinds in ((facts, _FACTS), (facts, later), (settings, known)):
         for name, kind in kinds.items():
             if not isinstance(values[name], kind):
                 raise TypeError(f"{name} is {type(values[name]).__name__}")
     if not 0 < facts["alpha"] < 1:
         raise ValueError("alpha is no probability")
-    counts = (facts["besides"], *(settings[name] for name, kind in known.items() if kind is int))
+    counts = (facts["besides"], facts["recipients"], *(settings[name] for name, kind in known.items() if kind is int))
     positions = [position for spent in facts["spent"].values() for position in spent]
     if not all(isinstance(claim, str) for claim in facts["claims"]) or not all(0 <= count < _MOST for count in counts):
         raise ValueError("claims or settings are none")

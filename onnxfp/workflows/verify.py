@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxfp.domain import Access, Verdict
-from onnxfp.errors import UsageError, VaultError
+from onnxfp.errors import VaultError
 from onnxfp.verdict.look import Look
 from onnxfp.verdict.verify import verify
-from onnxfp.workflows.claims import OwnersClaim, chosen_claims, unborne
+from onnxfp.workflows.claims import OwnersClaim, chosen_claims, claims_about_copies, unborne
 from onnxfp.workflows.interrogation import Conduct, interrogate
 from onnxfp.workflows.judge import Progress, Question, log_look, registered_references
+from onnxfp.workflows.looking import (
+    Ears,
+    failing,
+    hidden_among,
+    recorded_asking,
+    recorded_claims,
+    recorded_suspect,
+    repeated,
+    spender,
+    spent_before,
+)
 from onnxfp.workflows.recorded import Recorded
-from onnxfp.workflows.samples import load_samples
-from onnxfp.workflows.suspects import Device, Examined, ExaminedSealed, examined_file
+from onnxfp.workflows.suspects import Device, Examined, examined_file
 from onnxfp.workflows.transcript import Transcript
 from onnxfp.workflows.vault import Vault
 
-_ALIKE = 0.5  # of the marked weights could be read: the suspect has the form of the reference
-
-ANYWHERE = "anywhere"
-"""Where triggers that were handed out count as seen."""
+_ONLY_COPIES = (
+    "no claim of the owner's can be asked of this suspect; `onnxfp trace` asks whose copy it is, by what copies answer"
+)
 
 
 @dataclass(frozen=True)
@@ -76,12 +85,9 @@ def verify_suspect(
     references = registered_references(vault)
     claims = chosen_claims(references, suspect.access, asking.claim)
     absent = len(unborne(vault, references))  # also when one claim is chosen: what was drawn in vain was drawn
-    spent = {claim.key: _spent(vault, claim, suspect.place) for claim in claims}
+    spent = spent_before(vault, claims, suspect.place)
     asked = ["verify", len(references), *filter(None, (asking.settings(), sum(map(len, spent.values()))))]
-    if suspect.repeats is None:  # the same question again is another chance for an innocent to be unlucky
-        asked.append(f"look {vault.ledger.count_looks(suspect.identity)}")
-    elif suspect.repeats:
-        asked.append(suspect.repeats)
+    asked += repeated(vault, suspect)
     alpha = log_look(vault, suspect.identity, asking.alpha, asking.at, asked)
     terms = Terms(alpha, absent, stop=not asking.fixed)
     if transcript is not None:
@@ -94,7 +100,10 @@ def verify_suspect(
             "claims": [claim.key for claim in claims],
             "spent": {key: sorted(positions) for key, positions in spent.items()},
         }
-    return weigh_claims(vault, suspect, claims, asking, terms, Ears(progress, transcript, spent))
+    verdict = weigh_claims(vault, suspect, claims, asking, terms, Ears(progress, transcript, spent))
+    if not claims and claims_about_copies(references, suspect.access):
+        verdict = replace(verdict, reason=_ONLY_COPIES)
+    return verdict
 
 
 def replay(vault: Vault, facts: Mapping[str, Any], recorded: Recorded, progress: Progress) -> Verdict:
@@ -105,21 +114,8 @@ def replay(vault: Vault, facts: Mapping[str, Any], recorded: Recorded, progress:
         TamperedError: the ledger is not whole.
     """
     vault.ledger.verify()
-    claims = {claim.key: claim for claim in chosen_claims(registered_references(vault), frozenset(Access), "")}
-    if missing := [key for key in facts["claims"] if key not in claims]:
-        raise UsageError(
-            f"the transcript weighs {missing[0]!r:.60}, which this vault does not have; use the vault it is of"
-        )
-    try:
-        asking = Asking(facts["alpha"], facts["at"], **facts["settings"])
-    except TypeError as problem:
-        raise UsageError(
-            "the transcript has settings that this release does not know; use the one that wrote it"
-        ) from problem
-    suspect = ExaminedSealed(
-        facts["suspect"], recorded, access=frozenset(Access), knows=recorded.knows, recorded_beside=recorded.beside
-    )
-    chosen = tuple(claims[key] for key in facts["claims"])
+    chosen = recorded_claims(facts, chosen_claims(registered_references(vault), frozenset(Access), ""))
+    asking, suspect = recorded_asking(facts, Asking), recorded_suspect(facts, recorded)
     spent = {key: frozenset(positions) for key, positions in facts["spent"].items()}
     ears = Ears(progress, None, spent)
     verdict = weigh_claims(vault, suspect, chosen, asking, Terms(facts["alpha"], facts["besides"]), ears)
@@ -135,16 +131,6 @@ class Terms:
     """Claims that share the weight and that no artifact bears."""
     stop: bool = False
     """Stop asking about a claim once it has said enough."""
-
-
-@dataclass(frozen=True)
-class Ears:
-    """Who hears what is going on."""
-
-    progress: Progress
-    transcript: Transcript | None = None
-    spent: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """Per claim, the positions that the suspect has seen before."""
 
 
 def weigh_claims(
@@ -166,35 +152,21 @@ def weigh_claims(
                 fixed=asking.fixed,
                 twice=asking.twice,
                 camouflage=asking.camouflage,
-                ordinary=load_samples(vault, claim.channel.samples).get("pool") if asking.camouflage else None,
                 last=ears.spent.get(claim.key, frozenset()),
-                spend=_spender(vault, claim, suspect.place, asking.at),
+                spend=spender(vault, claim, suspect.place, asking.at),
                 can_be_asked=suspect.can_be_asked,
             )
             try:
-                drawn = reference.draw(vault, claim.channel)
+                drawn, conduct = reference.draw(vault, claim.channel), hidden_among(vault, claim, conduct)
             except VaultError as problem:
                 lost.append(f"{claim.name}: {problem}")
                 continue
             look = interrogate(drawn, heard, conduct, claim.name)
-            looks[claim.key] = replace(look, committed_at=claim.channel.committed_at or reference.registered_at)
+            looks[claim.key] = replace(look, committed_at=claim.laid_down_at)
     asked = [claim for claim in claims if claim.key in looks]
-    found = [_failing(looks[claim.key], claim, looks, asked) for claim in asked]
+    found = [failing(looks[claim.key], _siblings(looks, claim, asked)) for claim in asked]
     return verify(found, terms.alpha, terms.besides, lost)
 
 
-def _failing(look: Look, claim: OwnersClaim, looks: Mapping[str, Look], claims: Sequence[OwnersClaim]) -> Look:
-    """Return a look as a failure if the suspect has the weights of the reference and does not take its inputs."""
-    siblings = [looks[other.key] for other in claims if other.reference is claim.reference and other is not claim]
-    alike = any(sibling.reading.coverage >= _ALIKE and not sibling.asks for sibling in siblings)
-    return replace(look, failed=True) if look.asks and look.unfit and alike else look
-
-
-def _spent(vault: Vault, claim: OwnersClaim, place: str) -> frozenset[int]:
-    return vault.ledger.spent(claim.triggers, place, ANYWHERE) if place else frozenset()
-
-
-def _spender(vault: Vault, claim: OwnersClaim, place: str, at: str) -> Callable[[Sequence[int]], None]:
-    if not place:
-        return lambda positions: None
-    return lambda positions: vault.ledger.spend(claim.triggers, place, positions, at)
+def _siblings(looks: Mapping[str, Look], claim: OwnersClaim, claims: Sequence[OwnersClaim]) -> list[Look]:
+    return [looks[other.key] for other in claims if other.reference is claim.reference and other is not claim]

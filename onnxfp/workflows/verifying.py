@@ -24,11 +24,12 @@ from onnxfp.suspect.transform import Transform
 from onnxfp.workflows.arrays import read_npz
 from onnxfp.workflows.claims import OwnersClaim, chosen_claims
 from onnxfp.workflows.judge import Progress, registered_references
+from onnxfp.workflows.looking import ANYWHERE
 from onnxfp.workflows.recorded import Recorded, input_digests
 from onnxfp.workflows.suspects import SEALED, Device, Examined, ExaminedSealed, examined_file
 from onnxfp.workflows.transcript import Transcript, read_transcript
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
-from onnxfp.workflows.verify import ANYWHERE, Asking, replay, verify_suspect
+from onnxfp.workflows.verify import Asking, replay, verify_suspect
 
 
 @dataclass(frozen=True)

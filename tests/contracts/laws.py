@@ -41,6 +41,7 @@ from onnxfp.schemes.interface import Scheme
 from onnxfp.suspect.interface import Suspect
 from onnxfp.suspect.opened import OpenedWeights
 from onnxfp.verdict.betting import log10_e
+from onnxfp.verdict.channels import Copies
 from onnxfp.verdict.look import Look
 from onnxfp.verdict.trace import trace
 from onnxfp.verdict.verify import verify
@@ -378,9 +379,9 @@ def only_independent_words_are_traced(case: Case, bench: Bench) -> None:
     names = ("Acme", *INNOCENTS)
     if not look.independent:
         with pytest.raises(ValueError, match="independent between recipients"):
-            trace((look,), names, len(names), ALPHA)
+            trace((Copies((look,)),), names, len(names), ALPHA)
         return
-    verdict = trace((look,), names, len(names), ALPHA)
+    verdict = trace((Copies((look,)),), names, len(names), ALPHA)
     assert verdict.evidence[0].name == "Acme"
     assert verdict.accused == (("Acme",) if verdict.evidence[0].log10_e >= verdict.log10_threshold else ())
     assert verdict.decision is (Decision.SUPPORTED if verdict.accused else Decision.NOT_SUPPORTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxfp.domain import Codebook, Reading
+from onnxfp.verdict.channels import Copies
 from onnxfp.verdict.look import Look
 
 HALF = np.uint32(1 << 15)
@@ -40,3 +41,8 @@ def shut_look(reason: str = "the door was shut", positions: int = 64, scheme: st
     """A look of which nothing could be read."""
     reading = Reading(np.zeros((1, positions, 2)), np.ones(1), coverage=0.0, unread=(reason,))
     return Look(scheme, fair(positions), words_of(positions), True, reading)
+
+
+def each(*looks: Look) -> tuple[Copies, ...]:
+    """Each look as the only channel of a reference of its own."""
+    return tuple(Copies((look,)) for look in looks)

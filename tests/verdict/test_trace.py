@@ -16,20 +16,20 @@ from onnxfp.domain import Codebook, Decision, Reading
 from onnxfp.keys.keystream import Keystream
 from onnxfp.verdict.look import Look
 from onnxfp.verdict.trace import trace
-from tests.verdict.looks import look_saying, shut_look
+from tests.verdict.looks import each, look_saying, shut_look
 
 NAMES = tuple(f"recipient {at}" for at in range(300))
 
 
 def test_the_recipient_whose_word_is_read_is_named():
-    verdict = trace((look_saying("recipient 77"),), NAMES, len(NAMES), 1e-6)
+    verdict = trace(each(look_saying("recipient 77")), NAMES, len(NAMES), 1e-6)
     assert (verdict.decision, verdict.accused) == (Decision.SUPPORTED, ("recipient 77",))
     assert verdict.evidence[0].name == "recipient 77"
     assert (verdict.question, verdict.scheme) == ("trace", "fake")
 
 
 def test_a_stranger_to_all_is_not_named():
-    verdict = trace((look_saying("nobody we know"),), NAMES, len(NAMES), 1e-6)
+    verdict = trace(each(look_saying("nobody we know")), NAMES, len(NAMES), 1e-6)
     assert (verdict.decision, verdict.accused) == (Decision.NOT_SUPPORTED, ())
 
 
@@ -40,17 +40,17 @@ def test_all_who_pass_are_named_best_first():
     scores = np.zeros((1, 64, 2))
     scores[0, :, 1] = 3.0
     look = Look("fake", Codebook(np.full((64, 1), 1 << 15, dtype=np.uint32)), words, True, Reading(scores, np.ones(1)))
-    verdict = trace((look,), ("60", "64", "5", "62"), 4, 1e-6)
+    verdict = trace(each(look), ("60", "64", "5", "62"), 4, 1e-6)
     assert verdict.accused == ("64", "62", "60")
     assert [item.name for item in verdict.evidence] == ["64", "62", "60", "5"]
 
 
 def test_the_threshold_counts_all_who_were_ever_issued_a_copy_and_not_only_the_weighed():
     look = look_saying("recipient 7", positions=64)
-    few = trace((look,), NAMES[:10], 10, 1e-6)
+    few = trace(each(look), NAMES[:10], 10, 1e-6)
     assert few.log10_threshold == pytest.approx(7)
     assert few.accused == ("recipient 7",)
-    many = trace((look,), NAMES[:10], 10**14, 1e-6)
+    many = trace(each(look), NAMES[:10], 10**14, 1e-6)
     assert many.log10_threshold == pytest.approx(20)
     assert (many.accused, many.recipients_tested) == ((), 10**14)
     assert many.evidence[0] == few.evidence[0]
@@ -58,41 +58,41 @@ def test_the_threshold_counts_all_who_were_ever_issued_a_copy_and_not_only_the_w
 
 def test_the_threshold_is_met_from_above():
     look, names = look_saying("recipient 7"), NAMES[:100]
-    score = trace((look,), names, 100, 1e-6).evidence[0].log10_e
+    score = trace(each(look), names, 100, 1e-6).evidence[0].log10_e
     at = 10 ** -(score - 2)
-    assert trace((look,), names, 100, at * (1 + 1e-9)).accused == ("recipient 7",)
-    assert trace((look,), names, 100, at * (1 - 1e-9)).accused == ()
+    assert trace(each(look), names, 100, at * (1 + 1e-9)).accused == ("recipient 7",)
+    assert trace(each(look), names, 100, at * (1 - 1e-9)).accused == ()
 
 
 def test_a_claim_that_could_not_be_read_keeps_its_weight():
-    alone = trace((look_saying("recipient 7"),), NAMES, 300, 1e-6).log10_e
-    shared = trace((look_saying("recipient 7"), *[shut_look()] * 9), NAMES, 300, 1e-6)
+    alone = trace(each(look_saying("recipient 7")), NAMES, 300, 1e-6).log10_e
+    shared = trace(each(look_saying("recipient 7"), *[shut_look()] * 9), NAMES, 300, 1e-6)
     assert shared.log10_e == pytest.approx(alone - 1)
     assert shared.unread == ("the door was shut",)
 
 
 def test_evidence_is_the_mean_over_claims_and_not_the_best_of_them():
     right, wrong = look_saying("recipient 7"), look_saying("nobody we know")
-    scores = [trace((look,), ["recipient 7"], 1, 1e-6).log10_e for look in (right, wrong)]
-    both = trace((right, wrong), ["recipient 7"], 1, 1e-6).log10_e
+    scores = [trace(each(look), ["recipient 7"], 1, 1e-6).log10_e for look in (right, wrong)]
+    both = trace(each(right, wrong), ["recipient 7"], 1, 1e-6).log10_e
     assert both == pytest.approx(np.log10(np.mean(10.0 ** np.array(scores))))
 
 
 def test_of_those_not_named_the_five_strongest_are_kept():
     look = look_saying("recipient 7")
-    verdict = trace((look,), NAMES, 300, 1e-6)
-    rest = [trace((look,), [name], 1, 1e-6).log10_e for name in NAMES if name != "recipient 7"]
+    verdict = trace(each(look), NAMES, 300, 1e-6)
+    rest = [trace(each(look), [name], 1, 1e-6).log10_e for name in NAMES if name != "recipient 7"]
     assert [item.log10_e for item in verdict.evidence[1:]] == pytest.approx(sorted(rest, reverse=True)[:5])
 
 
 def test_the_order_and_the_batch_in_which_recipients_come_change_nothing():
     look = look_saying("recipient 7")
-    forth = trace((look,), NAMES, 300, 1e-6)
-    assert trace((look,), reversed(NAMES), 300, 1e-6) == forth
+    forth = trace(each(look), NAMES, 300, 1e-6)
+    assert trace(each(look), reversed(NAMES), 300, 1e-6) == forth
 
 
 def test_nobody_to_weigh_names_nobody():
-    verdict = trace((look_saying("a"),), (), 0, 1e-6)
+    verdict = trace(each(look_saying("a")), (), 0, 1e-6)
     assert (verdict.decision, verdict.evidence, verdict.log10_threshold) == (
         Decision.NOT_SUPPORTED,
         (),
@@ -106,30 +106,30 @@ def test_nothing_read_is_inconclusive_and_asks_for_no_words():
 
     shut = shut_look()
     look = Look("fake", shut.codebook, words, True, shut.reading)
-    verdict = trace((look,), NAMES, 300, 1e-6)
+    verdict = trace(each(look), NAMES, 300, 1e-6)
     assert (verdict.decision, verdict.evidence) == (Decision.INCONCLUSIVE, ())
     assert "the door was shut" in verdict.reason
 
 
 @pytest.mark.parametrize(("coverage", "decision"), [(0.3, Decision.INCONCLUSIVE), (0.5, Decision.NOT_SUPPORTED)])
 def test_nobody_named_on_less_than_half_is_inconclusive(coverage, decision):
-    assert trace((look_saying("stranger", coverage=coverage),), NAMES, 300, 1e-6).decision is decision
+    assert trace(each(look_saying("stranger", coverage=coverage)), NAMES, 300, 1e-6).decision is decision
 
 
 def test_words_that_depend_on_one_another_name_nobody():
     looks = (look_saying("recipient 7"), look_saying("recipient 7", independent=False))
     with pytest.raises(ValueError, match="independent between recipients"):
-        trace(looks, NAMES, 300, 1e-6)
+        trace(each(*looks), NAMES, 300, 1e-6)
 
 
 def test_progress_is_told_after_every_block():
     told: list[int] = []
-    trace((look_saying("a"),), NAMES, 300, 1e-6, told.append)
+    trace(each(look_saying("a")), NAMES, 300, 1e-6, told.append)
     assert told == [256, 300]
 
 
 def test_the_null_says_over_what_the_probability_is():
-    null = trace((look_saying("a", positions=48),), NAMES, 4321, 1e-5).null
+    null = trace(each(look_saying("a", positions=48)), NAMES, 4321, 1e-5).null
     assert all(part in null for part in ("48 secret symbols", "4321", "1e-05", "drew the key honestly"))
 
 
@@ -144,7 +144,7 @@ def peak_of(recipients: int) -> int:
     names = (f"recipient {at}" for at in range(recipients))
     tracemalloc.start()
     try:
-        trace((look,), names, recipients, 1e-6)
+        trace(each(look), names, recipients, 1e-6)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -227,7 +227,7 @@ def named(code: str, values: np.ndarray) -> set[str]:
     rows = {name: row for name, row in zip(CANDIDATES, words, strict=True)}
     reading = coalition_reading(book, values)
     look = Look("fake", book, lambda names: np.stack([rows[name] for name in names]), True, reading)
-    return set(trace((look,), CANDIDATES, len(CANDIDATES), 1e-6).accused)
+    return set(trace(each(look), CANDIDATES, len(CANDIDATES), 1e-6).accused)
 
 
 def named_by_correlation(code: str, values: np.ndarray) -> set[str]:

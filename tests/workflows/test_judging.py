@@ -11,9 +11,10 @@ from onnxfp.domain import Decision
 from onnxfp.errors import TamperedError, UsageError
 from onnxfp.workflows.channels import Channel, profile_from_json, profile_to_json
 from onnxfp.workflows.issue import Issuing, issue
-from onnxfp.workflows.judge import Question, trace_file
+from onnxfp.workflows.judge import Question
 from onnxfp.workflows.reference import Reference, commitment_of
 from onnxfp.workflows.register import Registration, register
+from onnxfp.workflows.trace import trace_file
 from onnxfp.workflows.vault import create_vault, open_vault
 from onnxfp.workflows.verify import verify_file
 from tests.conftest import SHAPES, layers, save
