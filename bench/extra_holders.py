@@ -30,10 +30,11 @@ from onnxfp.stego.key_image import Status, examine
 from onnxfp.stego.low_bits import shrink
 from onnxfp.suspect.session import open_session
 from onnxfp.workflows.authenticate_key import GENUINE, Presented, authenticate_key
-from onnxfp.workflows.honouring import YES, SuspectAt
+from onnxfp.workflows.honouring import YES
 from onnxfp.workflows.issue_key import KeyIssuing, issue_key_of
 from onnxfp.workflows.key_claims import KeyClaim, key_claims, the_key_claim
 from onnxfp.workflows.key_images import in_channels, read_picture, write_picture
+from onnxfp.workflows.reaching import SuspectAt
 from onnxfp.workflows.vault import Vault
 
 EACH = 2_000  # forgeries of a kind

@@ -53,11 +53,17 @@ class Way:
     pictures: str = ""
     """The owner's own pictures: an .npz in the cache; empty for none."""
 
+    @property
+    def tuning(self) -> dict[str, Any]:
+        """What of the data set's usual tuning is otherwise."""
+        return {}
+
 
 _TUNING = Tuning(margin=2.0, truth=1.0, precision="bf16")  # said here, so that another default changes no result
 LESSONS = {
     "mnist": Lesson("mnist", 20_000, replace(_TUNING, loss=0.006, share=0.25, rate=0.02), 0.003),
     "fashion": Lesson("fashion_mnist", 55_000, replace(_TUNING, epochs=4, rate=0.01, share=0.15, loss=0.008), 0.003),
+    "lenet": Lesson("fashion_mnist", 55_000, replace(_TUNING, epochs=4, rate=0.01, share=0.15, loss=0.008), 0.002),
     "cifar10": Lesson("cifar10", 45_000, replace(_TUNING, rate=0.015, share=0.2, loss=0.03), 0.005),
 }
 
@@ -92,7 +98,8 @@ class Subject:
         """How it is marked."""
         usual = LESSONS[self.task]
         budget = BUDGETS.get((self.task, self.kind), usual.tuning.loss)
-        return replace(usual, tuning=replace(usual.tuning, loss=budget))
+        other = self.other.tuning if self.other else {}
+        return replace(usual, tuning=replace(usual.tuning, **{"loss": budget, **other}))
 
     @property
     def split(self) -> zoo.Split:
