@@ -48,9 +48,16 @@ def leaf(keystream: Keystream, recipient: str) -> bytes:
     return _leaf(keystream.derive("leaf"), recipient)
 
 
-def leaf_digest(secret: bytes) -> str:
-    """Return what binds to a leaf without showing it: SHA-256, hexadecimal."""
-    return hashlib.sha256(b"onnxfp/1 leaf" + secret).hexdigest()
+def leaf_digest(secret: bytes, about: bytes) -> str:
+    """Return what binds to a leaf, and to all that is asked for its word, without showing them: SHA-256, hexadecimal.
+
+    Were the leaf alone bound, it could be shown with triggers that were chosen to suit a suspect's answers.
+
+    Args:
+        secret: the leaf.
+        about: SHA-256 of whose word it is, of the triggers and of which symbols are allowed.
+    """
+    return hashlib.sha256(b"onnxfp/1 leaf" + secret + about).hexdigest()
 
 
 def word_of_leaf(secret: bytes, codebook: Codebook) -> Symbols:

@@ -81,17 +81,20 @@ class IssueEntry:
     artifact: str | None
     """Digest of the copy, or None while it is only reserved."""
     issued_at: str | None
+    leaf: str = ""
+    """Digest of the leaf that its word hangs on, and of all that is asked for it; empty for a word without one."""
 
     @classmethod
     def of_rows(cls, reserved: Row, issued: Row | None) -> IssueEntry:
         """Return the entry that a reservation and its completion record."""
-        artifact = None if issued is None else json.loads(issued.payload)["artifact"]
+        facts = {"artifact": None} if issued is None else json.loads(issued.payload)
         return cls(
             reference=reserved.reference,
             recipient=reserved.subject,
             reserved_at=reserved.time,
-            artifact=artifact,
+            artifact=facts["artifact"],
             issued_at=None if issued is None else issued.time,
+            leaf=facts.get("leaf", ""),
         )
 
 

@@ -104,15 +104,22 @@ class Ledger:
                 entry = IssueEntry.of_rows(row, None)
         return entry
 
-    def complete(self, reference_id: str, recipient: str, artifact_digest: str, at: str) -> str:
+    def complete(self, reference_id: str, recipient: str, artifact_digest: str, at: str, leaf: str = "") -> str:
         """Record that the reserved copy exists; nothing is written when that is recorded already.
+
+        Args:
+            reference_id: a registered reference.
+            recipient: a name in any spelling.
+            artifact_digest: of the copy.
+            at: UTC, ISO 8601.
+            leaf: digest of the leaf that the copy's word hangs on; empty for a word without one.
 
         Returns:
             The head to note outside the ledger.
 
         Raises:
             VaultError: no copy is reserved for the recipient.
-            UsageError: the recipient holds a copy with another digest.
+            UsageError: the recipient holds a copy with another digest, or with the word of another leaf.
         """
         name = canonical_name(recipient)
         with self._writing() as journal:
@@ -121,8 +128,10 @@ class Ledger:
                 raise VaultError(f"no copy of {reference_id} is reserved for {name}; issue it again")
             if entry.artifact not in (None, artifact_digest):
                 raise UsageError(f"{name} was issued other bytes of {reference_id}; one recipient gets one copy")
+            if entry.artifact is not None and entry.leaf not in ("", leaf):
+                raise UsageError(f"{name} was issued a copy of {reference_id} under another leaf; use that release")
             if entry.artifact is None:
-                payload = canonical_json({"artifact": artifact_digest})
+                payload = canonical_json({"artifact": artifact_digest, **({"leaf": leaf} if leaf else {})})
                 return format_head(journal.append((Kind.ISSUED, reference_id, name, payload), at))
             return format_head(journal.last())
 

@@ -13,6 +13,7 @@ import pytest
 
 from onnxfp.errors import TamperedError, UsageError, VaultError
 from onnxfp.ledger import IssueEntry, create_ledger, open_ledger
+from onnxfp.ledger.entries import Kind
 from tests.ledger.conftest import AT, KEY, reference_entry
 
 LATER = "2026-05-06T07:08:09.123456+00:00"
@@ -115,6 +116,37 @@ def test_completing_returns_the_head_and_repeating_it_writes_nothing(ledger):
     head = ledger.complete("r1", "Acme", "ef", AT)
     assert re.fullmatch("4:[0-9a-f]{64}", head)
     assert ledger.head() == head == ledger.complete("r1", "Acme", "ef", LATER)
+
+
+def payloads(ledger, kind) -> list[str]:
+    with ledger.store.reading() as transaction:
+        return [row.payload for row in transaction.rows(kind)]
+
+
+def test_the_leaf_of_a_copy_stands_in_its_row_and_a_row_without_one_is_as_ever(ledger):
+    for name, leaf in (("Acme", ""), ("Bolt", "cd" * 32)):
+        ledger.reserve("r1", name, AT)
+        ledger.complete("r1", name, "ef", AT, leaf)
+    assert payloads(ledger, Kind.ISSUED) == ['{"artifact":"ef"}', f'{{"artifact":"ef","leaf":"{"cd" * 32}"}}']
+    assert [entry.leaf for entry in ledger.issues()] == ["", "cd" * 32]
+    assert ledger.reserve("r1", "Bolt", LATER).leaf == "cd" * 32
+
+
+def test_a_recipient_keeps_the_leaf_that_was_recorded(ledger):
+    ledger.reserve("r1", "Acme", AT)
+    head = ledger.complete("r1", "Acme", "ef", AT, "cd" * 32)
+    assert ledger.complete("r1", "Acme", "ef", LATER, "cd" * 32) == head
+    for other in ("", "ab" * 32):
+        with pytest.raises(UsageError, match="under another leaf"):
+            ledger.complete("r1", "Acme", "ef", LATER, other)
+    assert ledger.head() == head
+
+
+def test_a_copy_that_was_issued_without_a_leaf_stays_so(ledger):
+    ledger.reserve("r1", "Acme", AT)
+    head = ledger.complete("r1", "Acme", "ef", AT)
+    assert ledger.complete("r1", "Acme", "ef", LATER, "cd" * 32) == head
+    assert ledger.issues()[0].leaf == ""
 
 
 def test_one_recipient_never_gets_two_different_copies(ledger):
