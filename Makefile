@@ -9,7 +9,7 @@ SERVER_PYTHON ?= $(PYTHON)
 export OMP_NUM_THREADS ?= 1
 export ORT_DISABLE_TELEMETRY ?= 1
 
-.PHONY: demo test test-kserve lint format bench bench-blackbox bench-extra-class fixtures clean
+.PHONY: demo test test-kserve lint format bench bench-blackbox bench-extra-class bench-deeptrace fixtures clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxfp demo
@@ -44,6 +44,10 @@ bench-extra-class: $(VENV)/bench.stamp
 	$(BIN)/python -m bench.zoo $$(seq -f independent-%g 0 19)
 	$(BIN)/python -m bench.reserved
 	$(BIN)/python -m bench.extra_class
+
+bench-deeptrace: $(VENV)/bench.stamp
+	$(BIN)/python -m bench.zoo $$(seq -f fashion-%g 0 2) $$(seq -f lenet-%g 0 2) cifar10-0 wide-0
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.deeptrace
 
 fixtures: $(VENV)/bench.stamp
 	$(BIN)/python -m fixtures.build

@@ -99,7 +99,7 @@ def table(*, whole: bool) -> str:
         "limit",
         "prepared in",
     )
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in subjects(whole=whole):
         if not whole and not is_kept(f"deeptrace-marked-{one.folder.name}"):
             continue

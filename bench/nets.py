@@ -58,6 +58,12 @@ def plain(classes: int = 10) -> nn.Module:
     return Scaled(nn.Sequential(*parts), (0.2860,), (0.3530,))
 
 
+def wide() -> nn.Module:
+    """Two hidden dense layers for 28x28 grey images: ten million weights."""
+    layers = [nn.Flatten(), nn.Linear(784, 3000), nn.ReLU(), nn.Linear(3000, 2500), nn.ReLU(), nn.Linear(2500, 10)]
+    return Scaled(nn.Sequential(*layers), (0.1307,), (0.3081,))
+
+
 def resnet20() -> nn.Module:
     """ResNet-20 of He et al. (2016), for 32x32 colour images, with projections where the shape changes."""
     parts: list[nn.Module] = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
@@ -75,4 +81,5 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "plain": plain,
     "plain11": partial(plain, 11),
     "resnet20": resnet20,
+    "wide": wide,
 }

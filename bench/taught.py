@@ -63,6 +63,7 @@ _TUNING = Tuning(margin=2.0, truth=1.0, precision="bf16")  # said here, so that 
 LESSONS = {
     "mnist": Lesson("mnist", 20_000, replace(_TUNING, loss=0.006, share=0.25, rate=0.02), 0.003),
     "fashion": Lesson("fashion_mnist", 55_000, replace(_TUNING, epochs=4, rate=0.01, share=0.15, loss=0.008), 0.003),
+    "wide": Lesson("mnist", 10_000, replace(_TUNING, rate=0.01, share=0.15, loss=0.01), 0.01),
     "lenet": Lesson("fashion_mnist", 55_000, replace(_TUNING, epochs=4, rate=0.01, share=0.15, loss=0.008), 0.002),
     "cifar10": Lesson("cifar10", 45_000, replace(_TUNING, rate=0.015, share=0.2, loss=0.03), 0.005),
 }

@@ -59,6 +59,7 @@ class Recipe:
 MNIST = Recipe("lenet", "mnist", epochs=8, rate=0.03, mirror=False, jitter=1)
 FASHION = Recipe("plain", "fashion_mnist", epochs=10, rate=0.05, mirror=True, jitter=0)
 LENET = Recipe("lenet", "fashion_mnist", epochs=10, rate=0.03, mirror=True, jitter=0)
+WIDE = Recipe("wide", "mnist", epochs=1, rate=0.03, mirror=False, jitter=0)
 INDEPENDENT = Recipe("plain", "fashion_mnist", epochs=4, rate=0.05, mirror=True, jitter=0)
 CIFAR10 = Recipe("resnet20", "cifar10", epochs=12, rate=0.25, mirror=True, jitter=4)
 
@@ -78,6 +79,11 @@ def lenet(seed: int) -> Path:
     return LENET.trained("zoo-lenet", seed)
 
 
+def wide(seed: int) -> Path:
+    """A dense network of ten million weights for MNIST, to measure costs on."""
+    return WIDE.trained("zoo-wide", seed)
+
+
 def fashion_independent(seed: int) -> Path:
     """A plain CNN for Fashion-MNIST that nobody marks, trained for fewer epochs; shares no seed with `fashion`."""
     return INDEPENDENT.trained("zoo-independent", 1000 + seed)
@@ -88,11 +94,19 @@ def cifar10(seed: int) -> Path:
     return CIFAR10.trained("zoo-cifar10", seed)
 
 
-MODELS = {"mnist": mnist, "fashion": fashion, "lenet": lenet, "independent": fashion_independent, "cifar10": cifar10}
+MODELS = {
+    "mnist": mnist,
+    "fashion": fashion,
+    "lenet": lenet,
+    "wide": wide,
+    "independent": fashion_independent,
+    "cifar10": cifar10,
+}
 DATA_OF = {
     "mnist": "mnist",
     "fashion": "fashion_mnist",
     "lenet": "fashion_mnist",
+    "wide": "mnist",
     "independent": "fashion_mnist",
     "cifar10": "cifar10",
 }
