@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,15 @@ import click
 from onnxfp.errors import UsageError
 from onnxfp_cli.shared import (
     MODEL,
-    TOKEN,
-    Number,
     force_option,
     format_option,
-    links_option,
     now,
     opened,
     option,
+    reaching_options,
     say,
     show,
+    suspect_at,
 )
 
 
@@ -57,19 +55,7 @@ def keys_issue_command(context: click.Context, /, form: str, **request: Any) -> 
 @click.argument("image", type=MODEL)
 @option("--suspect", help="Also ask this model (a file or a URL) about the very picture.")
 @option("--claim", default="", help="Only under this claim: a scheme, or first digits. [default: all that have some]")
-@option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
-    default="auto",
-    show_default=True,
-    help="Where a file is run.",
-)
-@option("--transform", default="", help='What a remote suspect expects, such as "scale=255 layout=nhwc dtype=uint8".')
-@option("--input", "input_name", default="", help="Name of a remote model's input. [default: what it says]")
-@option("--timeout", type=Number(0, min_open=True), default=30.0, show_default=True, help="Seconds for one request.")
-@option("--ca-file", type=MODEL, help="Certificates to trust instead of the usual ones.")
-@option("--token-in-clear", is_flag=True, help="Send the token over an unencrypted connection.")
-@links_option
+@reaching_options("require_device", "rate", "retries")
 @format_option
 @click.pass_context
 def keys_authenticate_command(
@@ -85,11 +71,10 @@ def keys_authenticate_command(
     """
     from onnxfp.report.status import exit_status
     from onnxfp.workflows.authenticate_key import Presented, authenticate_key, authenticated_rows
-    from onnxfp.workflows.honouring import SuspectAt
 
     if suspect == "":
         raise UsageError("expected a file or a URL with --suspect, found nothing; leave it out to ask nobody")
-    asked = SuspectAt(suspect or "", token=os.environ.get(TOKEN, ""), **how)
+    asked = suspect_at(suspect, how)
     with opened(context) as vault:
         result = authenticate_key(vault, Presented(image, now(), claim, asked))
     show(result, authenticated_rows, form)

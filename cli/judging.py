@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxfp_cli.shared import (
     MODEL,
-    TOKEN,
-    Number,
+    Command,
     alpha_option,
     force_option,
     format_option,
-    links_option,
     now,
     opened,
     option,
     progress,
+    reaching_options,
     say,
     show,
+    suspect_at,
     tell,
 )
 
@@ -29,69 +27,79 @@ if TYPE_CHECKING:
     from onnxfp.domain import Verdict
 
 
+_ASKING = (
+    option(
+        "--twice",
+        is_flag=True,
+        help="Send every trigger twice, to catch a suspect that changes its mind.",
+    ),
+    option("--camouflage", type=click.IntRange(0, 1000), default=0, help="Ordinary inputs sent with each trigger."),
+    option("--transcript", type=MODEL, help="Write every answer here, for --replay; keep it like the vault."),
+    option("--replay", type=MODEL, help="Make the verdict of a transcript again; asks nobody."),
+)
+
+
+def _asking_options(command: Command) -> Command:
+    """Give a command the options that say how a suspect is asked."""
+    for one in reversed(_ASKING):
+        command = one(command)
+    return command
+
+
 @click.command("trace")
-@click.argument("suspect", type=MODEL)
+@click.argument("suspect", required=False)
 @alpha_option
+@option(
+    "--channels",
+    type=click.Choice(["weights", "answers", "both"]),
+    help="What is looked at. [default: weights of a file, answers of a URL]",
+)
+@option("--max-queries", "limit", type=click.IntRange(0), default=0, help="Triggers sent in all; 0 for no limit.")
+@_asking_options
 @option("--paper", is_flag=True, help="Decode deepmarks copies as published: no bound, never exit status 0.")
-@links_option
+@reaching_options()
+@force_option
 @format_option
 @click.pass_context
 def trace_command(
-    context: click.Context, /, suspect: Path, alpha: float, paper: bool, allow_links: bool, form: str
+    context: click.Context, /, suspect: str | None, channels: str | None, paper: bool, form: str, **chosen: Any
 ) -> int:
-    """Whose copy is this file? Names recipients, or nobody.
+    """Whose copy is this? A file, or a URL such as http://host:8000/v2/models/m. Names recipients, or nobody.
 
-    Reads weights only; the graph is never executed. Tracing does not survive distillation or training anew.
+    By weights, a file is read and its graph is never executed. By answers, a file is run in a confined process, and a
+    URL is asked; that takes copies of a model that was prepared with `onnxfp mark --scheme deeptrace`. Triggers that a
+    URL has seen are spent, and taken last. Tracing does not survive distillation or training anew. A bearer token is
+    taken from ONNXFP_TOKEN.
     """
     from onnxfp.report.status import INCONCLUSIVE
-    from onnxfp.workflows.judge import Question
     from onnxfp.workflows.paper import paper_rows, paper_trace
-    from onnxfp.workflows.trace import trace_file
+    from onnxfp.workflows.tracing import TraceRequest, trace_request
 
+    if suspect is None and chosen["replay"] is None:
+        raise click.UsageError("Missing argument 'SUSPECT': a file or a URL", context)
+    where = suspect_at(suspect, chosen)
+    request = TraceRequest(at=now(), suspect=where, channels=channels or "", **chosen)
     with opened(context) as vault:
         if paper:
-            show(paper_trace(vault, Question(suspect, alpha, now(), allow_links)), paper_rows, form)
+            show(paper_trace(vault, request.paper()), paper_rows, form)
             return INCONCLUSIVE
-        return _print(trace_file(vault, Question(suspect, alpha, now(), allow_links), progress), form)
-
-
-DEVICES = click.Choice(["auto", "cpu", "cuda", "tensorrt"])
+        return _print(trace_request(vault, request, progress), form)
 
 
 @click.command("verify")
 @click.argument("suspect", required=False)
 @alpha_option
 @option("--claim", default="", help="Weigh only this claim: a scheme, or first digits. Default: all that can be asked.")
-@option(
-    "--device",
-    type=DEVICES,
-    default="auto",
-    show_default=True,
-    help="Where a file is run.",
-)
-@option("--require-device", is_flag=True, help="Refuse to judge when that device is not the one that really runs.")
 @option("--max-queries", "limit", type=click.IntRange(0), default=0, help="Triggers sent per claim at most; 0 for all.")
 @option("--fixed", is_flag=True, help="Send that many whatever is answered; exact p-values then hold.")
-@option(
-    "--twice", is_flag=True, help="Send every trigger of a position twice, to catch a suspect that changes its mind."
-)
-@option("--camouflage", type=click.IntRange(0, 1000), default=0, help="Ordinary inputs sent with each trigger.")
-@option("--transcript", type=MODEL, help="Write every answer here, for --replay; keep it like the vault.")
-@option("--replay", type=MODEL, help="Make the verdict of a transcript again; asks nobody.")
+@_asking_options
 @option("--queries", type=MODEL, help="Write the triggers to this .npz for somebody else to run; that spends them.")
 @option("--responses", type=MODEL, help="Judge the answers in this .npz, to all triggers of --queries in their order.")
-@option("--transform", default="", help='What a remote suspect expects, such as "scale=255 layout=nhwc dtype=uint8".')
-@option("--input", "input_name", default="", help="Name of a remote model's input. [default: what it says]")
-@option("--rate", type=Number(0), default=0.0, help="Requests per second to a remote suspect at most; 0 for no limit.")
-@option("--timeout", type=Number(0, min_open=True), default=30.0, show_default=True, help="Seconds for one request.")
-@option("--retries", type=click.IntRange(0, 20), default=3, show_default=True, help="Of a request that failed.")
-@option("--ca-file", type=MODEL, help="Certificates to trust instead of the usual ones.")
-@option("--token-in-clear", is_flag=True, help="Send the token over an unencrypted connection.")
+@reaching_options()
 @force_option
-@links_option
 @format_option
 @click.pass_context
-def verify_command(context: click.Context, /, form: str, **chosen: Any) -> int:
+def verify_command(context: click.Context, /, suspect: str | None, form: str, **chosen: Any) -> int:
     """Is this ours? A file, or a URL such as http://host:8000/v2/models/m (Open Inference Protocol; grpc:// too).
 
     A file is read, and its graph is run in a confined process without network. A URL is only asked; triggers that it
@@ -99,7 +107,8 @@ def verify_command(context: click.Context, /, form: str, **chosen: Any) -> int:
     """
     from onnxfp.workflows.verifying import VerifyRequest, verify_request
 
-    request = VerifyRequest(at=now(), token=os.environ.get(TOKEN, ""), **chosen)
+    where = suspect_at(suspect, chosen)
+    request = VerifyRequest(at=now(), suspect=where, **chosen)
     with opened(context) as vault:
         verdict = verify_request(vault, request, progress, say)
         return 0 if verdict is None else _print(verdict, form)

@@ -16,6 +16,7 @@ import click
 from onnxfp.report.printable import printable
 
 if TYPE_CHECKING:
+    from onnxfp.workflows.reaching import SuspectAt
     from onnxfp.workflows.vault import Vault
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -67,6 +68,50 @@ alpha_option = option(
     show_default=True,
     help="Probability of a false accusation, fixed beforehand.",
 )
+DEVICES = click.Choice(["auto", "cpu", "cuda", "tensorrt"])
+_REACHING = {
+    "device": option("--device", type=DEVICES, default="auto", show_default=True, help="Where a file is run."),
+    "require_device": option(
+        "--require-device", is_flag=True, help="Refuse to judge when that device is not the one that really runs."
+    ),
+    "transform": option(
+        "--transform", default="", help='What a remote suspect expects, such as "scale=255 layout=nhwc dtype=uint8".'
+    ),
+    "input_name": option(
+        "--input", "input_name", default="", help="Name of a remote model's input. [default: its own]"
+    ),
+    "rate": option(
+        "--rate", type=Number(0), default=0.0, help="Requests per second to a remote suspect at most; 0 for no limit."
+    ),
+    "timeout": option(
+        "--timeout", type=Number(0, min_open=True), default=30.0, show_default=True, help="Seconds for one request."
+    ),
+    "retries": option(
+        "--retries", type=click.IntRange(0, 20), default=3, show_default=True, help="Of a request that failed."
+    ),
+    "ca_file": option("--ca-file", type=MODEL, help="Certificates to trust instead of the usual ones."),
+    "token_in_clear": option("--token-in-clear", is_flag=True, help="Send the token over an unencrypted connection."),
+    "allow_links": links_option,
+}
+
+
+def reaching_options(*besides: str) -> Callable[[Command], Command]:
+    """Give a command the options that say how a suspect is reached, besides some; `suspect_at` takes them."""
+
+    def give(command: Command) -> Command:
+        for name in reversed(_REACHING):
+            command = command if name in besides else _REACHING[name](command)
+        return command
+
+    return give
+
+
+def suspect_at(where: str | None, chosen: dict[str, Any]) -> SuspectAt:
+    """Return where a suspect is; what says how it is reached is taken out of what was chosen."""
+    from onnxfp.workflows.reaching import SuspectAt
+
+    how = {name: chosen.pop(name) for name in _REACHING if name in chosen}
+    return SuspectAt(where, token=os.environ.get(TOKEN, ""), **how)
 
 
 def now() -> str:

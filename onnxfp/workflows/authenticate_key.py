@@ -11,10 +11,11 @@ from onnxfp.errors import VaultError
 from onnxfp.ledger import KeyEntry
 from onnxfp.stego.key_image import Found, Status, examine
 from onnxfp.stego.payload import Payload, Pixels
-from onnxfp.workflows.honouring import NO, NOBODY, UNKNOWN, Honoured, SuspectAt, honoured_by
+from onnxfp.workflows.honouring import NO, NOBODY, UNKNOWN, Honoured, check_askable, honoured_by
 from onnxfp.workflows.issue_key import MEANING, payload_of
 from onnxfp.workflows.key_claims import KeyClaim, digest_of, lost_claim, readable_key_claims
 from onnxfp.workflows.key_images import in_channels, read_picture
+from onnxfp.workflows.reaching import SuspectAt
 from onnxfp.workflows.vault import Vault
 
 GENUINE, EXPIRED, REVOKED = "genuine", "expired", "revoked"
@@ -79,7 +80,7 @@ def authenticate_key(vault: Vault, presented: Presented) -> Authenticated:
             of no claim that can be drawn, and the vault has lost what another one needs.
         TamperedError: the ledger is not whole.
     """
-    presented.suspect.check()
+    check_askable(presented.suspect)
     vault.ledger.verify()
     claims, lost = readable_key_claims(vault, presented.claim)
     result = authenticate_key_of(vault, claims, presented) if claims else None
@@ -100,7 +101,7 @@ def authenticate_key_of(vault: Vault, claims: Sequence[KeyClaim], presented: Pre
         return result
     entry = _entry(vault, claim, best.payload)
     result = replace(_looked_up(entry, result, presented.at), as_issued=digest_of(pixels) == entry.picture)
-    if not presented.suspect.where:
+    if presented.suspect.where is None:
         return result
     return _asked(result, honoured_by(vault, presented.suspect, claim, pixels))
 

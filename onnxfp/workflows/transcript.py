@@ -15,8 +15,10 @@ from onnxfp import __version__
 from onnxfp.artifact import write_whole
 from onnxfp.domain import Answered, Probe, QueryProbe, Response, Unanswered, WeightProbe
 from onnxfp.errors import UsageError
+from onnxfp.keys.keystream import Keystream
 from onnxfp.suspect.interface import Suspect
 from onnxfp.workflows.recorded import Recorded, input_digests, probe_digest
+from onnxfp.workflows.vault import Vault
 
 VERSION = 1
 _LARGEST = 32 << 20  # bytes of a transcript that is read
@@ -70,6 +72,11 @@ def seal(document: Mapping[str, Any], key: bytes) -> str:
     """Return what only who has the key can put under a transcript."""
     plain = json.dumps({name: value for name, value in document.items() if name != "seal"}, sort_keys=True)
     return hmac.digest(key, plain.encode(), "sha256").hex()
+
+
+def seal_key(vault: Vault) -> bytes:
+    """Return the key that seals the transcripts of a vault."""
+    return Keystream(vault.owner.secret).derive("transcript").secret
 
 
 def read_transcript(path: Path, key: bytes = b"", question: str = "verify") -> tuple[Mapping[str, Any], Recorded]:

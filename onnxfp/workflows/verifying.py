@@ -16,18 +16,15 @@ import numpy.typing as npt
 from onnxfp.artifact import check_target, write_whole
 from onnxfp.domain import QueryProbe, Verdict
 from onnxfp.errors import UsageError
-from onnxfp.keys.keystream import Keystream
-from onnxfp.suspect.address import is_remote
-from onnxfp.suspect.endpoint import EndpointOptions, open_endpoint
 from onnxfp.suspect.outputs import Unreadable, class_answers
-from onnxfp.suspect.transform import Transform
 from onnxfp.workflows.arrays import read_npz
 from onnxfp.workflows.claims import OwnersClaim, chosen_claims
 from onnxfp.workflows.judge import Progress, registered_references
 from onnxfp.workflows.looking import ANYWHERE
+from onnxfp.workflows.reaching import SuspectAt, reached, refuse_ignored
 from onnxfp.workflows.recorded import Recorded, input_digests
-from onnxfp.workflows.suspects import SEALED, Device, Examined, ExaminedSealed, examined_file
-from onnxfp.workflows.transcript import Transcript, read_transcript
+from onnxfp.workflows.suspects import SEALED, Examined, ExaminedSealed
+from onnxfp.workflows.transcript import Transcript, read_transcript, seal_key
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
 from onnxfp.workflows.verify import Asking, replay, verify_suspect
 
@@ -36,13 +33,11 @@ from onnxfp.workflows.verify import Asking, replay, verify_suspect
 class VerifyRequest:
     """All that a person may say."""
 
-    suspect: str | None
     at: str
     """Now, UTC, ISO 8601."""
+    suspect: SuspectAt = field(default_factory=SuspectAt)
     alpha: float = 1e-6
     claim: str = ""
-    device: str = "auto"
-    require_device: bool = False
     limit: int = 0
     fixed: bool = False
     twice: bool = False
@@ -51,16 +46,7 @@ class VerifyRequest:
     replay: Path | None = None
     queries: Path | None = None
     responses: Path | None = None
-    transform: str = ""
-    input_name: str = ""
-    rate: float = 0.0
-    timeout: float = 30.0
-    retries: int = 3
-    ca_file: Path | None = None
-    token_in_clear: bool = False
     force: bool = False
-    allow_links: bool = False
-    token: str = field(default="", repr=False)
 
     def asking(self) -> Asking:
         """Return how much is asked; of answers that are there already, all."""
@@ -76,7 +62,8 @@ def verify_request(
     Raises:
         UsageError: not exactly one suspect was named, or what was named cannot be used.
     """
-    named = [way for way in ("suspect", "replay", "queries", "responses") if getattr(request, way) is not None]
+    named = ["suspect"] if request.suspect.where is not None else []
+    named += [way for way in ("replay", "queries", "responses") if getattr(request, way) is not None]
     if len(named) != 1:
         raise UsageError(
             f"expected one of a suspect (a file or a URL), --replay, --queries and --responses, found "
@@ -88,7 +75,7 @@ def verify_request(
         say(f"{count} triggers written to {request.queries}: they are spent, whoever sees them can filter them.")
         return None
     if request.replay is not None:
-        facts, recorded = read_transcript(request.replay, _seal_key(vault))
+        facts, recorded = read_transcript(request.replay, seal_key(vault))
         return replay(vault, facts, recorded, progress)
     transcript = None if request.transcript is None else Transcript()
     if request.transcript is not None:
@@ -97,49 +84,23 @@ def verify_request(
     with _examined(vault, request) as suspect:
         verdict = verify_suspect(vault, suspect, request.asking(), progress, transcript)
     if transcript is not None and request.transcript is not None:
-        transcript.write(request.transcript, force=request.force, key=_seal_key(vault))
+        transcript.write(request.transcript, force=request.force, key=seal_key(vault))
     return verdict
 
 
-def _seal_key(vault: Vault) -> bytes:
-    return Keystream(vault.owner.secret).derive("transcript").secret
-
-
 def _refuse_ignored(request: VerifyRequest) -> None:
-    """Refuse what would be ignored: whoever says it means something by it."""
-    remote = is_remote(str(request.suspect))
-    ignored = {
-        "--transcript": request.transcript is not None and (request.replay or request.queries) is not None,
-        "--transform": request.transform and not remote,
-        "--input": request.input_name and not remote,
-        "--require-device": request.require_device and (remote or request.suspect is None),
-    }
-    for name, is_ignored in ignored.items():
-        if is_ignored:
-            raise UsageError(f"{name} says nothing about this kind of suspect; leave it out")
+    asks_nobody = (request.replay or request.queries) is not None
+    refuse_ignored({"--transcript": request.transcript is not None and asks_nobody}, "this kind of suspect")
+    request.suspect.check()
 
 
 @contextmanager
 def _examined(vault: Vault, request: VerifyRequest) -> Iterator[Examined]:
     if request.responses is not None:
         yield _responses(vault, request.responses, request.claim)
-    elif is_remote(str(request.suspect)):
-        options = EndpointOptions(
-            token=request.token,
-            token_in_clear=request.token_in_clear,
-            timeout_s=request.timeout,
-            retries=request.retries,
-            rate_per_s=request.rate,
-            input_name=request.input_name,
-            transform=Transform.parse(request.transform),
-            ca_file=request.ca_file,
-        )
-        with open_endpoint(str(request.suspect), options) as endpoint:
-            yield ExaminedSealed(endpoint.identity, endpoint, place=endpoint.identity, repeats=None)
     else:
-        device = Device(request.device, request.require_device)
-        with examined_file(vault, Path(str(request.suspect)), device, allow_links=request.allow_links) as file:
-            yield file
+        with reached(vault, request.suspect) as suspect:
+            yield suspect
 
 
 def export_queries(vault: Vault, path: Path, request: VerifyRequest) -> int:

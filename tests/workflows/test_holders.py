@@ -27,11 +27,11 @@ from onnxfp.workflows.authenticate_key import (
     authenticate_key_of,
     authenticated_rows,
 )
-from onnxfp.workflows.honouring import SuspectAt
 from onnxfp.workflows.issue_key import issued_key_rows
 from onnxfp.workflows.key_claims import the_key_claim
 from onnxfp.workflows.key_images import in_channels, read_picture
 from onnxfp.workflows.list_keys import held_rows, list_keys, revoke_key, revoked_rows
+from onnxfp.workflows.reaching import SuspectAt
 from onnxfp.workflows.vault import open_vault
 from tests.cli.test_secrets import leaks
 from tests.stego.pictures import KEY
