@@ -58,6 +58,7 @@ _FEATURES = (
     4  # per trigger: with fewer, what is written for one trigger shows in the answers to others, and to the task
 )
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
+_ANSWERS = 4  # that so many triggers have each: twice what two answers tell, and accuracy bears it
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,14 @@ class DeepTraceOptions:
     positions: int = 0
     """Triggers; 0 for one to four features of the last hidden layer, 64 at most."""
     labels: int = 0
-    """Answers that a trigger can have; 0 for two where there are 64 triggers, for as many as there are where fewer."""
+    """Answers that a trigger can have; 0 for four where there are 64 triggers, for as many as there are where fewer."""
     taught: int = 12
     """Inputs that teach each of them: the trigger and its neighbours."""
     deviation: float = 0.35
     """Of the noise in a trigger, as a share of the range of the inputs."""
     jitter: float = 0.1
     """How far its neighbours are from a trigger at most: deviation of their noise, as a share of that range."""
-    amplitude: float = 1.0
+    amplitude: float = 1.5
     """Of what is written for a symbol, in norms of the weights of one class."""
     head: Mapping[str, Any] = field(default_factory=dict)
     """What the symbols are written into; empty for the model's last linear map."""
@@ -230,7 +231,7 @@ def quietest(features: Floats, count: int) -> Floats:
 
 
 def _labels(options: DeepTraceOptions, positions: int) -> int:
-    return options.labels or (2 if positions >= _USUAL else _ALPHABET)
+    return options.labels or (_ANSWERS if positions >= _USUAL else _ALPHABET)
 
 
 def _some(allowed: npt.NDArray[np.bool_], most: int, keystream: Keystream) -> npt.NDArray[np.bool_]:
