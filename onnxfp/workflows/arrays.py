@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,25 +40,26 @@ _UNREADABLE = (
 )
 
 
-def read_npz(path: Path, expected: str) -> dict[str, npt.NDArray[Any]]:
+def read_npz(path: Path, expected: str, most: int | None = None) -> dict[str, npt.NDArray[Any]]:
     """Return all arrays of an ``.npz`` by name.
 
     Args:
         path: the file.
         expected: what it should hold, for the message.
+        most: bytes that it may unpack to, however large it is; None for no bound besides its own size.
 
     Raises:
         UsageError: it is missing or damaged, holds anything but arrays of numbers, or unpacks to too much.
     """
     try:
         with path.open("rb") as file:
-            return arrays_of(file)
+            return arrays_of(file, most)
     except _UNREADABLE as problem:
         what = str(problem).partition("\n")[0][:200] or type(problem).__name__
         raise UsageError(f"{path}: expected an .npz with {expected}: {what}") from problem
 
 
-def arrays_of(file: BinaryIO) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(file: BinaryIO, most: int | None = None) -> dict[str, npt.NDArray[Any]]:
     """Return all arrays of an archive; whatever is wrong with it raises one of many exceptions, none of them ours."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -67,9 +70,30 @@ def arrays_of(file: BinaryIO) -> dict[str, npt.NDArray[Any]]:
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         total = sum(_unpacked(archive, member) for member in members)
-        if total > max(_LEAST, _RATIO * size):
-            raise ValueError(f"its {size} bytes unpack to {total}, more than {max(_LEAST, _RATIO * size)}")
+        limit = max(_LEAST, _RATIO * size) if most is None else min(most, max(_LEAST, _RATIO * size))
+        if total > limit:
+            raise ValueError(f"its {size} bytes unpack to {total}, more than {limit}")
         return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+
+
+def packed(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Return an ``.npz``; `numpy.savez` of our oldest numpy knows no `allow_pickle`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def digest_of(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Return what identifies arrays with their names, whatever their order: SHA-256, hexadecimal."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(repr((name, array.dtype.str, array.shape)).encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:

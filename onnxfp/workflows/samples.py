@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from pathlib import Path
-
-import numpy as np
 
 from onnxfp.artifact import write_whole
 from onnxfp.errors import UsageError, VaultError
 from onnxfp.schemes.interface import Samples
-from onnxfp.workflows.arrays import read_npz
+from onnxfp.workflows.arrays import digest_of, packed, read_npz
 from onnxfp.workflows.vault import Vault
 
 
@@ -24,7 +19,7 @@ def keep_samples(vault: Vault, samples: Samples) -> str:
     """
     if not samples:
         return ""
-    digest = _digest(samples)
+    digest = digest_of(samples)
     path = _path(vault, digest)
     if path.exists():
         return digest
@@ -32,7 +27,7 @@ def keep_samples(vault: Vault, samples: Samples) -> str:
         path.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as problem:
         raise VaultError(f"cannot keep the trigger corpus in {path.parent}: {problem.strerror}; make room") from problem
-    write_whole(path, _archive(samples), force=True)
+    write_whole(path, packed(samples), force=True)
     return digest
 
 
@@ -50,29 +45,10 @@ def load_samples(vault: Vault, digest: str) -> Samples:
         samples = read_npz(path, "a trigger corpus")
     except UsageError as problem:
         raise VaultError(f"{name} is missing or damaged; restore it from a backup of the vault") from problem
-    if _digest(samples) != digest:
+    if digest_of(samples) != digest:
         raise VaultError(f"{name} was changed since it was committed to; restore it from a backup of the vault")
     return samples
 
 
-def _archive(samples: Samples) -> bytes:
-    """Return an ``.npz``; `numpy.savez` of our oldest numpy knows no `allow_pickle`."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in samples.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
 def _path(vault: Vault, digest: str) -> Path:
     return vault.root / "samples" / f"{digest[:32]}.npz"
-
-
-def _digest(samples: Samples) -> str:
-    total = hashlib.sha256()
-    for name in sorted(samples):
-        array = np.ascontiguousarray(samples[name])
-        total.update(repr((name, array.dtype.str, array.shape)).encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
