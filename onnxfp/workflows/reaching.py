@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onnxfp.artifact import open_artifact
 from onnxfp.errors import UsageError
 from onnxfp.suspect.address import is_remote
-from onnxfp.suspect.endpoint import EndpointOptions, open_endpoint
+from onnxfp.suspect.endpoint import Endpoint, EndpointOptions, open_endpoint
+from onnxfp.suspect.interface import Suspect
+from onnxfp.suspect.session import open_session
 from onnxfp.suspect.transform import Transform
 from onnxfp.workflows.suspects import Device, ExaminedFile, ExaminedSealed, examined_file
 from onnxfp.workflows.vault import Vault
@@ -92,22 +95,44 @@ def reached(vault: Vault, suspect: SuspectAt) -> Iterator[ExaminedFile | Examine
         ArtifactError: it is a file, and no model that can be read.
         UsageError: the URL or an option cannot be used, or what is needed to ask is not installed.
     """
-    where = str(suspect.where)
     if suspect.remote:
-        options = EndpointOptions(
-            token=suspect.token,
-            token_in_clear=suspect.token_in_clear,
-            timeout_s=suspect.timeout,
-            deadline_s=suspect.deadline,
-            retries=suspect.retries,
-            rate_per_s=suspect.rate,
-            input_name=suspect.input_name,
-            transform=Transform.parse(suspect.transform),
-            ca_file=suspect.ca_file,
-        )
-        with open_endpoint(where, options) as endpoint:
+        with _endpoint(suspect) as endpoint:
             yield ExaminedSealed(endpoint.identity, endpoint, place=endpoint.identity, repeats=None)
     else:
         device = Device(suspect.device, suspect.require_device)
-        with examined_file(vault, Path(where), device, allow_links=suspect.allow_links) as file:
+        with examined_file(vault, Path(str(suspect.where)), device, allow_links=suspect.allow_links) as file:
             yield file
+
+
+@contextmanager
+def asked(suspect: SuspectAt) -> Iterator[Suspect]:
+    """Open a suspect that is only asked: no vault is needed.
+
+    Raises:
+        ArtifactError: it is a file, and no model that can be read.
+        UsageError: the URL or an option cannot be used, or what is needed to ask is not installed.
+    """
+    if suspect.remote:
+        with _endpoint(suspect) as endpoint:
+            yield endpoint
+    else:
+        with (
+            open_artifact(Path(str(suspect.where)), allow_links=suspect.allow_links) as artifact,
+            open_session(artifact.path, device=suspect.device, require_device=suspect.require_device) as session,
+        ):
+            yield session
+
+
+def _endpoint(suspect: SuspectAt) -> Endpoint:
+    options = EndpointOptions(
+        token=suspect.token,
+        token_in_clear=suspect.token_in_clear,
+        timeout_s=suspect.timeout,
+        deadline_s=suspect.deadline,
+        retries=suspect.retries,
+        rate_per_s=suspect.rate,
+        input_name=suspect.input_name,
+        transform=Transform.parse(suspect.transform),
+        ca_file=suspect.ca_file,
+    )
+    return open_endpoint(str(suspect.where), options)
