@@ -13,6 +13,7 @@ from onnxfp.report.status import BAD_INPUT, INTERRUPTED, PASSED
 from onnxfp_cli.holders import keys_group
 from onnxfp_cli.installation import doctor_command
 from onnxfp_cli.judging import trace_command, verify_command
+from onnxfp_cli.leaves import leaf_group
 from onnxfp_cli.marking import init_command, inspect_command, issue_command, register_command
 from onnxfp_cli.shared import forget_output, option, say
 from onnxfp_cli.teaching import mark_command
@@ -74,6 +75,7 @@ for command in (
     verify_command,
     attack_command,
     keys_group,
+    leaf_group,
     ledger_group,
     demo_command,
     doctor_command,

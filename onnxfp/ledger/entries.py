@@ -87,7 +87,7 @@ class IssueEntry:
     @classmethod
     def of_rows(cls, reserved: Row, issued: Row | None) -> IssueEntry:
         """Return the entry that a reservation and its completion record."""
-        facts = {"artifact": None} if issued is None else json.loads(issued.payload)
+        facts: dict[str, Any] = {"artifact": None} if issued is None else json.loads(issued.payload)
         return cls(
             reference=reserved.reference,
             recipient=reserved.subject,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from onnxfp.codes.leaves import Leaves, leaf
 from onnxfp.domain import Carrier, Claim, Constraint, ModelProfile, PublicClaim, Symbols, WeightTarget
 from onnxfp.keys.keystream import Keystream
 from onnxfp.schemes.catalogue import scheme_named
@@ -73,6 +74,10 @@ class DrawnChannel:
     def words(self, names: Sequence[str]) -> Symbols:
         """Return the words of some names (recipients, positions)."""
         return self.public.key.code.words(self.secret, self.public.codebook, names)  # type: ignore[no-any-return]
+
+    def leaf(self, recipient: str) -> bytes | None:
+        """Return the leaf from which a recipient's word, and nobody else's, is drawn; None for words without leaves."""
+        return leaf(self.secret, recipient) if isinstance(self.public.key.code, Leaves) else None
 
     def claim(self, name: str) -> Claim[Any]:
         """Return the claim about one name."""

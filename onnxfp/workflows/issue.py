@@ -25,6 +25,7 @@ from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.fresh_copy import FreshCopy
 from onnxfp.workflows.judge import read_channels
+from onnxfp.workflows.leaf_file import digest_of_leaf
 from onnxfp.workflows.marked import Fidelity, marked, patches, try_copy
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
@@ -71,6 +72,8 @@ class Issued:
     """Largest of any carrier."""
     head: str
     """What the ledger has come to; note it outside the vault."""
+    leaf: str = ""
+    """Digest of the leaf that the copy's answers hang on, as the ledger keeps it; empty for a copy without answers."""
 
 
 def issue(
@@ -107,7 +110,8 @@ def issue(
             if fidelity is not None:
                 try_copy(source, changes, fidelity)
             digest = _digest_of(changes)
-            _refuse_other_bytes(vault.ledger.reserve(prepared.reference.digest, name, request.at), digest)
+            entry = vault.ledger.reserve(prepared.reference.digest, name, request.at)
+            _refuse_other_bytes(entry, digest, prepared.leaf)
             for patch in patches(changes):
                 staged.patch(patch.name, patch.start, patch.values)
             progress("reading the copy back")
@@ -117,7 +121,7 @@ def issue(
                 result = prepared.issued(read_channels(prepared.channels, fresh))
             _refuse_untraceable(prepared, result)
             staged.commit()
-        head = vault.ledger.complete(prepared.reference.digest, name, digest, request.at)
+        head = vault.ledger.complete(prepared.reference.digest, name, digest, request.at, prepared.leaf)
     largest = max(relative_changes(changes).values())
     return replace(result, output=str(request.output), relative_change=largest, head=head)
 
@@ -132,6 +136,11 @@ class _Prepared:
     recipients: int
     claims: int
     request: Issuing
+
+    @property
+    def leaf(self) -> str:
+        """Digest of the leaf that the copy's answers hang on; empty for none."""
+        return digest_of_leaf(self.channels, self.name, self.reference.digest)
 
     def issued(self, looks: tuple[Look, ...]) -> Issued:
         """Weigh the recipient's and the owner's word against what was read."""
@@ -158,6 +167,7 @@ class _Prepared:
             log10_threshold=float(np.log10(self.recipients / self.request.alpha)),
             relative_change=0.0,
             head="",
+            leaf=self.leaf,
         )
 
 
@@ -254,9 +264,9 @@ def _refuse_untraceable(prepared: _Prepared, result: Issued) -> None:
         )
 
 
-def _refuse_other_bytes(entry: IssueEntry, digest: str) -> None:
+def _refuse_other_bytes(entry: IssueEntry, digest: str, leaf: str) -> None:
     """Refuse before anything is delivered what the ledger would refuse afterwards: one recipient, one copy."""
-    if entry.artifact not in (None, digest):
+    if entry.artifact not in (None, digest) or entry.leaf not in ("", leaf):
         raise UsageError(
             f"{entry.recipient} holds a copy with other bytes, issued at {entry.issued_at}; this release or this model "
             "file does not reproduce it"
@@ -282,6 +292,7 @@ def issued_rows(issued: Issued) -> list[tuple[str, str]]:
         *((f"  by {name}", _alone(issued, name)) for name in issued.log10_e_by if len(issued.log10_e_by) > 1),
         ("owner's mark", f"log10 e = {issued.log10_e_owner:.1f}"),
         ("weight change", f"{issued.relative_change:.2%} of a carrier's norm at most"),
+        *([("identity", f"{issued.leaf} (digest of the leaf)")] if issued.leaf else []),
         ("ledger head", issued.head or "unchanged (dry run)"),
     ]
 

@@ -28,6 +28,10 @@ TWINS = {
     "keys authenticate": "SUSPECT CLAIM DEVICE TRANSFORM INPUT TIMEOUT CA_FILE TOKEN_IN_CLEAR ALLOW_LINKS FORMAT",
     "keys revoke": "TO REASON FORMAT",
     "keys list": "FORMAT",
+    "leaf": "",
+    "leaf export": "TO REFERENCE OUTPUT FORCE FORMAT",
+    "leaf check": "ALPHA DEVICE REQUIRE_DEVICE TRANSFORM INPUT RATE TIMEOUT RETRIES CA_FILE TOKEN_IN_CLEAR ALLOW_LINKS "
+    "FORMAT",
     "ledger": "",
     "ledger verify": "HEAD FORMAT",
     "demo": "FORMAT",
