@@ -59,10 +59,11 @@ def subjects(*, whole: bool = True) -> Iterator[Subject]:
 @contextmanager
 def copies(one: Subject, names: Sequence[str]) -> Iterator[list[Path]]:
     """Issue copies to some recipients; they are gone afterwards, their entries in the ledger stay."""
+    reference = one.marked
     with TemporaryDirectory() as folder, one.vault() as vault:
         paths = [Path(folder) / f"{number}.onnx" for number in range(len(names))]
         for name, path in zip(names, paths, strict=True):
-            issue(vault, Issuing(one.marked, name, path, AT))
+            issue(vault, Issuing(reference, name, path, AT))
         yield paths
 
 
