@@ -22,11 +22,13 @@ from onnxfp.domain import (
     Claim,
     Constraint,
     Decision,
+    Head,
     KeptAnswers,
     Membership,
     ModelProfile,
     OutputTarget,
     Probe,
+    ProgrammedAnswers,
     PublicClaim,
     QueryProbe,
     Response,
@@ -50,13 +52,19 @@ from tests.frozen import dump, freeze
 Weights = Mapping[str, np.ndarray]
 
 ALPHA = 1e-6
+CLASSES, FEATURES = 10, 64
+HEAD = Head("head", (CLASSES, FEATURES), 0, 1.5)
 PROFILE = ModelProfile(
     "00" * 32,
     (Carrier("first", (16, 128), "float", "Gemm", 0.5), Carrier("second", (16, 48), "float", "Gemm", 2.0)),
+    HEAD,
 )
-# Pictures for schemes that ask: squares of 8 by 8, and a reference that answers them in some fixed way.
-DATA = {"inputs": np.random.default_rng(0).random((400, 1, 8, 8), dtype=np.float32)}
-CLASSES = 10
+# Pictures for schemes that ask: squares of 8 by 8, and a reference that answers them in some fixed way. For those that
+# write into its head, what that hears: of three features in four next to nothing.
+DATA = {
+    "inputs": np.random.default_rng(0).random((400, 1, 8, 8), dtype=np.float32),
+    "features": np.random.default_rng(1).standard_normal((400, FEATURES)) * np.resize([1.0, *[0.01] * 3], FEATURES),
+}
 INNOCENTS = tuple(f"innocent {number}" for number in range(1000))
 FRESH_KEYS = 2000
 QUIET_KEYS = 200
@@ -177,6 +185,7 @@ def random_model(seed: int) -> Model:
     draw = np.random.default_rng(seed)
     weights = {c.name: (c.spread * draw.standard_normal(c.size)).astype(np.float32) for c in PROFILE.carriers}
     classifier = draw.standard_normal((DATA["inputs"][0].size, CLASSES))
+    weights["head"] = draw.standard_normal(CLASSES * FEATURES).astype(np.float32)
     return Model(weights, lambda inputs: (inputs.reshape(len(inputs), -1) @ classifier).argmax(axis=1))
 
 
@@ -199,22 +208,50 @@ def marked(drawn: Drawn, name: str) -> Model:
 
     for change in solve(targets, read, budget=10.0) if targets else ():
         weights[change.segment.carrier][change.segment.start : change.segment.stop] = change.values
-    return Model(weights, learner(drawn, drawn.claim(name)))
+    return Model(weights, learner(drawn, [*plan, *answered_after(drawn, lambda target: gained(target, weights))]))
 
 
-def learner(drawn: Drawn, claim: Claim[Any]) -> Callable[[np.ndarray], np.ndarray]:
+def learner(drawn: Drawn, plan: Sequence[Constraint]) -> Callable[[np.ndarray], np.ndarray]:
     """Answers of one who knows by heart what is asked, and else says what the reference says."""
     known = {
         picture.tobytes(): label
         for probe in drawn.scheme.probes(drawn.public)
         if isinstance(probe, QueryProbe)
-        for picture, label in zip(probe.inputs, asked_labels(probe, drawn.scheme.plan(claim)), strict=True)
+        for picture, label in zip(probe.inputs, asked_labels(probe, plan), strict=True)
     }
 
     def answers(inputs: np.ndarray) -> np.ndarray:
         others = REFERENCE.answers(inputs)
         return np.array([known.get(picture.tobytes(), other) for picture, other in zip(inputs, others, strict=True)])
 
+    return answers
+
+
+def gained(target: WeightTarget, weights: Weights) -> np.ndarray:
+    """What the positions of a target read in changed weights."""
+    moved = [
+        (weights[part.carrier] - REFERENCE.weights[part.carrier])[part.start : part.stop] / (part.spread * part.gain)
+        for part in target.segments
+    ]
+    return target.projection.apply((np.concatenate(moved) / target.strength).astype(np.float32))
+
+
+def answered_after(drawn: Drawn, gains: Callable[[WeightTarget], np.ndarray]) -> list[OutputTarget]:
+    """What a reference that was prepared to perfection answers once something is written into it.
+
+    Of each position it has heard the symbol that is written with what is nearest to the gains there.
+    """
+    answers = []
+    for programmed in drawn.scheme.prepare(drawn.public):
+        assert isinstance(programmed, ProgrammedAnswers), "nobody said what this prepares a model for"
+        book = programmed.codebook
+        words = np.arange(book.alphabet, dtype=np.uint8)[:, None].repeat(book.positions, axis=1)
+        targets = [programmed.write(word) for word in words]
+        rows = np.stack([target.values.reshape(book.positions, -1) for target in targets])
+        missed = np.linalg.norm(rows - gains(targets[0]).reshape(rows.shape[1:]), axis=2)  # alphabet, positions
+        heard = np.where(book.prior.T > 0, missed, np.inf).argmin(axis=0)
+        at = programmed.positions
+        answers.append(OutputTarget(programmed.inputs, programmed.classes[heard][at], at))
     return answers
 
 
@@ -233,6 +270,10 @@ def asked_labels(probe: QueryProbe, plan: Sequence[Constraint]) -> np.ndarray:
             case KeptAnswers(inputs):
                 old = REFERENCE.answers(inputs)
                 known |= {picture.tobytes(): label for picture, label in zip(inputs, old, strict=True)}
+            case WeightTarget() | ProgrammedAnswers() | Membership():
+                pass  # nothing by themselves
+            case never:
+                assert_never(never)
     return np.array([known.get(picture.tobytes(), label) for picture, label in zip(probe.inputs, labels, strict=True)])
 
 
@@ -240,9 +281,13 @@ def exact_answers(drawn: Drawn, claim: Claim[Any]) -> list[Response]:
     """What a suspect answers that satisfies the plan to the last digit and says nothing else."""
     plan, probes = drawn.scheme.plan(claim), drawn.scheme.probes(claim.public)
     assert not any(isinstance(constraint, Membership) for constraint in plan), "nobody said what a member answers"
-    values = iter([constraint.values for constraint in plan if isinstance(constraint, WeightTarget)])
+    planned = [constraint.values for constraint in plan if isinstance(constraint, WeightTarget)]
+    after = answered_after(drawn, lambda target: planned[0])
+    values = iter(planned)
     return [
-        Answered(asked_labels(probe, plan).astype(np.float64) if isinstance(probe, QueryProbe) else next(values))
+        Answered(asked_labels(probe, [*plan, *after]).astype(np.float64))
+        if isinstance(probe, QueryProbe)
+        else Answered(next(values))
         for probe in probes
     ]
 
@@ -332,6 +377,24 @@ def scores_are_finite_and_weights_sum_to_one(case: Case, bench: Bench) -> None:
     assert np.isfinite(reading.log_scores).all()
     assert reading.weights.sum() == pytest.approx(1, abs=1e-12)
     assert (reading.log_scores == 0).all(axis=(1, 2)).any(), "no hypothesis says nothing"
+
+
+def what_a_model_is_prepared_for_is_what_is_planned_and_asked(case: Case, bench: Bench) -> None:
+    """Else copies would be written that the model was not taught to follow, or asked what it was never told of."""
+    drawn = case.drawn(key_number(1))
+    asked = [probe.inputs for probe in drawn.scheme.probes(drawn.public) if isinstance(probe, QueryProbe)]
+    for name in ("Acme", "owner"):
+        claim = drawn.claim(name)
+        plan = drawn.scheme.plan(claim)
+        for programmed in drawn.scheme.prepare(drawn.public):
+            assert dump(programmed.write(claim.codeword)) in [dump(target) for target in plan]
+            assert dump(programmed.codebook) == dump(claim.public.codebook)
+            assert len(programmed.inputs) == len(programmed.positions)
+            told = {picture.tobytes() for picture in programmed.inputs}
+            assert all(picture.tobytes() in told for inputs in asked for picture in inputs)
+        written = [target for target in plan if isinstance(target, WeightTarget) and target.prepared]
+        assert len(written) == len(drawn.scheme.prepare(drawn.public))
+    assert drawn.scheme.writes_head == bool(drawn.scheme.prepare(drawn.public))
 
 
 # --- what is ours is found --------------------------------------------------------------------------------------------
@@ -496,6 +559,7 @@ LAWS: dict[str, Callable[[Case, Bench], None]] = {
         words_differ_between_recipients_where_it_is_said_so,
         a_swapped_codeword_changes_no_byte_of_probes_and_reading,
         scores_are_finite_and_weights_sum_to_one,
+        what_a_model_is_prepared_for_is_what_is_planned_and_asked,
         a_suspect_that_satisfies_the_plan_is_supported,
         a_suspect_that_knows_every_symbol_is_supported,
         a_marked_copy_is_supported,

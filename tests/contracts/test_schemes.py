@@ -15,7 +15,8 @@ from onnxfp.domain import Access, Answered, Codebook, Reading, Unanswered
 from onnxfp.errors import OnnxfpError
 from onnxfp.schemes.catalogue import CATALOGUE
 from onnxfp.schemes.interface import Scheme
-from tests.contracts.laws import ALPHA, LAWS, Bench, Case, key_number
+from tests.contracts.laws import ALPHA, DATA, LAWS, PROFILE, Bench, Case, key_number, reference_answers
+from tests.frozen import dump
 
 LEAST = 31  # positions with which a word can be told from chance at one in a million
 
@@ -62,6 +63,7 @@ class Tampered(Scheme[Any]):
     change: dict[str, Callable[..., Any]] = field(default_factory=dict)
     access: Access = Access.WEIGHTS
     traces_copies: bool = True
+    writes_head: bool = False
     name: str = "tampered"
     paper: str = "none"
 
@@ -76,6 +78,9 @@ class Tampered(Scheme[Any]):
 
     def settled(self, options, key):
         return self._step("settled", options, key)
+
+    def prepare(self, public):
+        return self._step("prepare", public)
 
     def plan(self, claim):
         return self._step("plan", claim)
@@ -141,11 +146,32 @@ class Fixed:
         return self.sound.words(key_number(5), codebook, recipients)
 
 
-SOUND = CATALOGUE["spread"]
+SOUND, PREPARED = CATALOGUE["spread"], CATALOGUE["deeptrace"]
 
 
 def tampered(**change):
     return Case(Tampered(SOUND, change), {})
+
+
+def unprepared(**change):
+    """A scheme that writes into heads, with one step replaced."""
+    return Case(Tampered(PREPARED, change, Access.LABELS, writes_head=True), {})
+
+
+def prepared_for(**other):
+    """Prepares for something else than what it plans."""
+
+    def prepare(public):
+        (programmed,) = PREPARED.prepare(public)
+        return (replace(programmed, **{name: change(programmed) for name, change in other.items()}),)
+
+    return unprepared(prepare=prepare)
+
+
+def unheard(claim):
+    """Plans what no model was prepared for: every gain the other way."""
+    (target,) = PREPARED.plan(claim)
+    return (replace(target, values=-target.values),)
 
 
 def with_code(wrap):
@@ -241,9 +267,21 @@ BROKEN = (
     ("a_swapped_codeword_changes_no_byte_of_probes_and_reading", remembering()),
     ("scores_are_finite_and_weights_sum_to_one", tampered(read=boastful_read)),
     ("scores_are_finite_and_weights_sum_to_one", tampered(read=naive_read)),
+    (
+        "what_a_model_is_prepared_for_is_what_is_planned_and_asked",
+        prepared_for(write=lambda one: lambda word: replace(one.write(word), strength=9.0)),
+    ),
+    (
+        "what_a_model_is_prepared_for_is_what_is_planned_and_asked",
+        prepared_for(inputs=lambda one: one.inputs[::-1] + np.float32(0.01)),
+    ),
+    ("what_a_model_is_prepared_for_is_what_is_planned_and_asked", unprepared(prepare=lambda public: ())),
     ("a_suspect_that_satisfies_the_plan_is_supported", tampered(read=silent_read)),
+    ("a_suspect_that_satisfies_the_plan_is_supported", unprepared(plan=unheard)),
+    ("a_suspect_that_knows_every_symbol_is_supported", prepared_for(classes=lambda one: np.roll(one.classes, 1))),
     ("a_suspect_that_knows_every_symbol_is_supported", tampered(knower=knowing_nothing)),
     ("a_marked_copy_is_supported", tampered(read=silent_read)),
+    ("a_marked_copy_is_supported", unprepared(plan=unheard)),
     ("another_recipients_claim_is_not_supported", leaning_liar()),
     ("a_wrong_key_is_not_supported", leaning_liar()),
     ("only_independent_words_are_traced", tampered(read=silent_read)),
@@ -265,6 +303,15 @@ def test_a_broken_scheme_breaks_the_law(law, broken, bench):
         LAWS[law](broken, bench)
 
 
+@pytest.mark.parametrize("name", [name for name, scheme in CATALOGUE.items() if not scheme.writes_head])
+def test_a_scheme_that_writes_into_no_head_notices_none(name):
+    case, inputs = Case(CATALOGUE[name], {}), {"inputs": DATA["inputs"]}
+    options, key = case.scheme.options({}), key_number(1)
+    samples = case.scheme.select(inputs, options, key, reference_answers)
+    bare = case.scheme.keygen(replace(PROFILE, head=None), samples, options, key)
+    assert dump(bare) == dump(case.key(key))
+
+
 def test_every_law_has_been_seen_to_fail():
     assert {law for law, _ in BROKEN} == set(LAWS)
 
@@ -273,3 +320,4 @@ def test_the_wrapper_of_the_broken_schemes_is_sound_by_itself(bench):
     for name, law in LAWS.items():
         if name != "a_model_of_the_same_shapes_keeps_markovs_bound":
             law(tampered(), bench)
+            law(unprepared(), bench)
