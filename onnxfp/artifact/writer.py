@@ -109,16 +109,24 @@ class StagedCopy:
             UsageError: the destination's folder cannot be written.
         """
         self._flush()
+        try:
+            made = TemporaryDirectory(prefix=".onnxfp-", dir=self._files[None].target.parent)
+        except OSError as error:
+            unwritable(self._files[None].target, error)
+        with made as folder:
+            yield self._named(Path(folder))
+
+    def _named(self, folder: Path) -> Path:
+        """Let every file appear in a folder under the name that it will have; return the model."""
         target = self._files[None].target
         try:
-            with TemporaryDirectory(prefix=".onnxfp-", dir=target.parent) as folder:
-                for location, file in self._files.items():
-                    path = Path(folder) / (target.name if location is None else location)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    _appear(file.path, path)
-                yield Path(folder) / target.name
+            for location, file in self._files.items():
+                path = folder / (target.name if location is None else location)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _appear(file.path, path)
         except OSError as error:
             unwritable(target, error)
+        return folder / target.name
 
     def commit(self) -> None:
         """Make the copy durable and give it its name.
