@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxfp.domain import Decision, Symbols, Verdict
+from onnxfp.suspect.interface import Suspect
 from onnxfp.verdict.betting import log10_e
 from onnxfp.verdict.look import Look
 from onnxfp.verdict.verify import verify
@@ -77,7 +78,7 @@ class CheckedLeaf:
 
 
 def check_leaf(request: LeafChecking, progress: Progress = lambda step: None) -> CheckedLeaf:
-    """Ask a suspect all triggers of a leaf file, once, and weigh the one word that hangs on the leaf.
+    """Say whether a suspect knows the word of the leaf that a file shows.
 
     Raises:
         UsageError: the file shows no leaf, or the suspect cannot be asked as was said.
@@ -85,11 +86,16 @@ def check_leaf(request: LeafChecking, progress: Progress = lambda step: None) ->
     """
     request.suspect.check()
     shown, issued_at = read_leaf(request.file)
-    talk = Talk(shown.probe)
     with asked(request.suspect) as suspect:
         progress(f"asking {len(shown.inputs)} triggers")
-        talk.take(range(len(shown.inputs)), suspect.answer(shown.probe))
-    return _checked(shown, issued_at, verify([_look(shown, talk, request.alpha)], request.alpha))
+        return check_shown(shown, issued_at, suspect, request.alpha)
+
+
+def check_shown(shown: ShownLeaf, issued_at: str, suspect: Suspect, alpha: float) -> CheckedLeaf:
+    """Ask a suspect all triggers of a leaf, once, and weigh the one word that hangs on it."""
+    talk = Talk(shown.probe)
+    talk.take(range(len(shown.inputs)), suspect.answer(shown.probe))
+    return _checked(shown, issued_at, verify([_look(shown, talk, alpha)], alpha))
 
 
 def _look(shown: ShownLeaf, talk: Talk, alpha: float) -> Look:

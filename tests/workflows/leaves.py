@@ -9,14 +9,15 @@ from onnx import TensorProto, numpy_helper
 
 from onnxfp.artifact import carriers, head_of, open_artifact
 from onnxfp.domain import ModelProfile
-from onnxfp.workflows.channels import RECIPIENT, DrawnChannel
+from onnxfp.workflows.channels import RECIPIENT, DrawnChannel, draw
 from onnxfp.workflows.commit import Intent, commit, drawn_for
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.judge import registered_references
 from onnxfp.workflows.leaf_file import digest_of_leaf
+from onnxfp.workflows.register import Registration, channels_of, record
 from onnxfp.workflows.vault import Vault
 from tests.suspect import runnable_models as models
-from tests.workflows.vaults import ASK, AT, MODEL, digits, registered
+from tests.workflows.vaults import ASK, AT, MODEL, digits
 
 COPY = "ef" * 32  # digest of a copy that nobody looks at
 
@@ -24,16 +25,20 @@ COPY = "ef" * 32  # digest of a copy that nobody looks at
 def prepared(vault: Vault, model: Path = MODEL, beacon: str = "", **options: object) -> DrawnChannel:
     """Commit to triggers of the shipped digits, draw, and register a model as one that was prepared with them."""
     with open_artifact(model) as artifact:
-        digest = cached_digest(artifact, vault.root / "digests.json")
-        profile = ModelProfile(digest, carriers(artifact), head_of(artifact))
-    assert profile.head is not None
-    features = np.random.default_rng(0).standard_normal((200, profile.head.features))
-    data = {"inputs": digits(), "features": features}
-    intent = Intent("deeptrace", {"taught": 1, **options}, AT)
-    if beacon:
-        commit(vault, profile, intent, data, ASK)
-    drawn = drawn_for(vault, commit(vault, profile, intent, data, ASK), beacon, AT)
-    registered(vault, drawn, model)
+        found, head = carriers(artifact), head_of(artifact)
+        profile = ModelProfile(cached_digest(artifact, vault.root / "digests.json"), found, head)
+        assert head is not None
+        features = np.random.default_rng(0).standard_normal((200, head.features))
+        data = {"inputs": digits(), "features": features}
+        intent = Intent("deeptrace", {"taught": 1, "labels": 8, **options}, AT)
+        if beacon:
+            commit(vault, profile, intent, data, ASK)
+        drawn = drawn_for(vault, commit(vault, profile, intent, data, ASK), beacon, AT)
+        besides = ModelProfile(profile.digest, tuple(one for one in found if one.name not in drawn.written()))
+        registration = Registration(model, "spread", {}, AT)
+        key = vault.reference_key(profile.digest)
+        weights = [draw(channel, besides, key) for channel in channels_of(registration)]
+        record(vault, registration, artifact, besides, [*weights, drawn])
     return drawn
 
 
