@@ -1,4 +1,4 @@
-"""One leaf shown to a third party: whose word it gives, what binds it, who is found to know it, what is no leaf file."""
+"""One leaf shown to a third party: whose word it gives, what binds it, who is found to know it, what no leaf file is."""
 
 from __future__ import annotations
 
