@@ -1,4 +1,4 @@
-"""One leaf shown to a third party: whose word it gives, what binds it, who is found to know it, which files are none."""
+"""One leaf shown to a third party: whose word it gives, what binds it, who is found to know it, what no leaf is."""
 
 from __future__ import annotations
 
