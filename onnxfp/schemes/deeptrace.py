@@ -140,6 +140,10 @@ class DeepTrace(Scheme[DeepTraceKey]):
     def select(self, data: Samples, options: DeepTraceOptions, keystream: Keystream, ask: Ask) -> Samples:
         """Pick the pictures below the triggers, ask the reference about them, find where its features are quiet."""
         features = np.asarray(data["features"], dtype=np.float64)
+        if not np.isfinite(features).all():
+            raise UsageError(
+                "this cannot be marked: what its head hears of some inputs is not finite; choose other data"
+            )
         positions = options.positions or min(_USUAL, features.shape[1] // _FEATURES)
         corpus = pick_corpus(data, max(positions, _LEAST), keystream.derive("corpus"))
         answers = np.asarray(ask(_kind(corpus, options, keystream).asked()), dtype=np.float64)
@@ -163,9 +167,10 @@ class DeepTrace(Scheme[DeepTraceKey]):
             raise CapacityError("no head to write symbols into; use a classifier that ends in a Gemm, MatMul or Conv")
         positions = quiet.shape[1]
         if positions < _LEAST or _FEATURES * positions > head.features:
+            needed = max(positions, options.positions, _LEAST)
             raise CapacityError(
                 f"not enough positions: {head.features} features before the head carry {head.features // _FEATURES} "
-                f"triggers, {max(positions, _LEAST)} are needed; use a wider model or fewer positions"
+                f"triggers, {needed} are needed; use a wider model or fewer positions"
             )
         kind = _kind(corpus_of(samples), options, keystream)
         asked = kind.asked()[:positions]
