@@ -36,11 +36,12 @@ def run_blocks(text: str, folder: Path) -> list[tuple[int, subprocess.CompletedP
 
 def test_every_bash_block_of_the_readme_does_what_it_promises(tmp_path):
     outcomes = run_blocks((ROOT / "README.md").read_text(), tmp_path)
-    assert len(outcomes) == 8
+    assert len(outcomes) == 10
     for promised, outcome in outcomes:
         assert outcome.returncode == promised, outcome.stderr
         assert "Traceback" not in outcome.stderr
-    setup, leak, innocent, answering, stranger, classed, holder, revoked = (outcome.stdout for _, outcome in outcomes)
+    said = [outcome.stdout for _, outcome in outcomes]
+    setup, leak, innocent, answering, stranger, copies, leaf, classed, holder, revoked = said
     assert "ledger head" in setup
     assert "NAMED: Acme Corp" in leak
     assert "OURS" in leak
@@ -49,6 +50,8 @@ def test_every_bash_block_of_the_readme_does_what_it_promises(tmp_path):
     assert "hit rate" in answering
     assert answering.count("OURS\n") == 2
     assert "NOT SUPPORTED" in stranger
+    assert copies.count("NAMED: Acme Corp") == 3
+    assert "Acme Corp" in leaf
     assert "OURS\n" in classed
     assert "GENUINE" in holder
     assert "REVOKED" in revoked
