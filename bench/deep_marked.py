@@ -40,7 +40,7 @@ class Prepared(Way):
     @property
     def tuning(self) -> dict[str, Any]:
         """What differs from the data set's usual tuning."""
-        return {"margin": 3.0, "precision": "fp32", "epochs": 5, "loss": self.loss, **scheme_named(SCHEME).tuning}
+        return {"margin": 3.0, "precision": "bf16", "epochs": 4, "loss": self.loss, **scheme_named(SCHEME).tuning}
 
 
 def subject(task: str, seed: int) -> Subject:

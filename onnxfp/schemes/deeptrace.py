@@ -58,6 +58,7 @@ _FEATURES = (
     4  # per trigger: with fewer, what is written for one trigger shows in the answers to others, and to the task
 )
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
+_AMPLITUDES = (1.5, 3.0)  # with up to four answers, and with more
 _ANSWERS = 4  # that so many triggers have each: twice what two answers tell, and accuracy bears it
 
 
@@ -75,8 +76,9 @@ class DeepTraceOptions:
     """Of the noise in a trigger, as a share of the range of the inputs."""
     jitter: float = 0.1
     """How far its neighbours are from a trigger at most: deviation of their noise, as a share of that range."""
-    amplitude: float = 1.5
-    """Of what is written for a symbol, in norms of the weights of one class."""
+    amplitude: float = 0.0
+    """Of what is written for a symbol, in norms of the weights of one class; 0 for 1.5, or 3 with more than four answers,
+    which are hard to tell apart with less."""
     head: Mapping[str, Any] = field(default_factory=dict)
     """What the symbols are written into; empty for the model's last linear map."""
 
@@ -133,8 +135,8 @@ class DeepTrace(Scheme[DeepTraceKey]):
             raise UsageError(f"a trigger is taught by 1 to 1024 inputs, not {options.taught}")
         if not (0 < options.deviation <= 1 and 0 <= options.jitter <= 1):
             raise UsageError("deviation and jitter are shares of the range of the inputs, in (0, 1] and [0, 1]")
-        if not 0 < options.amplitude <= 100:
-            raise UsageError(f"amplitude is in norms of the weights of one class, in (0, 100], not {options.amplitude}")
+        if not 0 <= options.amplitude <= 100:
+            raise UsageError(f"amplitude is in norms of the weights of one class, in [0, 100], not {options.amplitude}")
         return options
 
     def select(self, data: Samples, options: DeepTraceOptions, keystream: Keystream, ask: Ask) -> Samples:
@@ -178,7 +180,8 @@ class DeepTrace(Scheme[DeepTraceKey]):
         allowed = _some(reference.allowed(), _labels(options, positions), keystream.derive("labels"))
         directions = Directions(keystream, head.shape, head.axis, reference.classes, quiet)
         code = Leaves(Allowed(allowed))
-        return DeepTraceKey(kind, asked, reference, code, head, directions, options.amplitude)
+        amplitude = options.amplitude or _AMPLITUDES[bool(allowed.sum(axis=1).max() > _ANSWERS)]
+        return DeepTraceKey(kind, asked, reference, code, head, directions, amplitude)
 
     def lint(self, key: DeepTraceKey) -> tuple[str, ...]:
         """Say how much the answers can tell at most; refuse duplicates."""
@@ -188,9 +191,10 @@ class DeepTrace(Scheme[DeepTraceKey]):
         return (f"{key.positions} triggers; answers to all of them tell log10 e = {most:.1f} of a recipient at most",)
 
     def settled(self, options: DeepTraceOptions, key: DeepTraceKey) -> DeepTraceOptions:
-        """Return the options with the number of triggers and of answers, and the head, that were chosen."""
+        """Return the options with the triggers, their answers, the amplitude and the head that were chosen."""
         head = {**asdict(key.head), "shape": list(key.head.shape)}
-        return replace(options, positions=key.positions, labels=_labels(options, key.positions), head=head)
+        labels = _labels(options, key.positions)
+        return replace(options, positions=key.positions, labels=labels, amplitude=key.amplitude, head=head)
 
     def prepare(self, public: PublicClaim[DeepTraceKey]) -> tuple[ProgrammedAnswers, ...]:
         """Whatever word is written, each trigger and its neighbours are answered with that word's symbol."""
