@@ -77,8 +77,8 @@ class DeepTraceOptions:
     jitter: float = 0.1
     """How far its neighbours are from a trigger at most: deviation of their noise, as a share of that range."""
     amplitude: float = 0.0
-    """Of what is written for a symbol, in norms of the weights of one class; 0 for 1.5, or for 3 where a trigger has more
-    than four answers, which are hard to learn with less."""
+    """Of what is written for a symbol, in norms of the weights of one class; 0 for 1.5, or for 3 where a trigger has
+    more than four answers, which are hard to learn with less."""
     head: Mapping[str, Any] = field(default_factory=dict)
     """What the symbols are written into; empty for the model's last linear map."""
 
