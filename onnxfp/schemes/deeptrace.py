@@ -58,7 +58,7 @@ _FEATURES = (
     4  # per trigger: with fewer, what is written for one trigger shows in the answers to others, and to the task
 )
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
-_AMPLITUDES = (1.5, 3.0)  # with up to four answers, and with more
+_AMPLITUDES = (1.0, 3.0)  # with up to four answers, and with more
 _ANSWERS = 4  # that so many triggers have each: twice what two answers tell, and accuracy bears it
 
 
@@ -77,7 +77,7 @@ class DeepTraceOptions:
     jitter: float = 0.1
     """How far its neighbours are from a trigger at most: deviation of their noise, as a share of that range."""
     amplitude: float = 0.0
-    """Of what is written for a symbol, in norms of the weights of one class; 0 for 1.5, or for 3 where a trigger has
+    """Of what is written for a symbol, in norms of the weights of one class; 0 for 1, or for 3 where a trigger has
     more than four answers, which are hard to learn with less."""
     head: Mapping[str, Any] = field(default_factory=dict)
     """What the symbols are written into; empty for the model's last linear map."""
