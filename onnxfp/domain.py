@@ -65,7 +65,7 @@ class Head:
     axis: int
     """The axis that counts the classes."""
     size: float
-    """Root mean square of the weights of one class, over all of them: the norm of a slice."""
+    """Norm of the weights of one class: the root mean square over all classes."""
 
     @property
     def classes(self) -> int:
