@@ -63,7 +63,8 @@ def _contributions(verdict: Verdict) -> Iterator[str]:
         hits = "" if claim.points is None else f"{claim.points}/{claim.most}"
         asked = str(claim.queries) if claim.queries else ""
         named = f"  names {', '.join(claim.named)}" if claim.named else ""
-        yield f"    {title:<{width}}  {claim.log10_e:8.2f}  {p_value:8.2g}  {asked:>7}  {hits:>7}{named}"
+        numbers = f"{claim.log10_e:8.2f}  {p_value:8.2g}  {asked:>7}  {hits:>7}"
+        yield f"    {title:<{width}}  {numbers}{named}".rstrip()
     if verdict.provider:
         hidden = f", among {verdict.ordinary} ordinary inputs" if verdict.ordinary else ""
         yield f"    {verdict.queries} queries{hidden}; answered by {verdict.provider}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onnxfp import __version__
-from onnxfp.domain import Decision, Evidence, Verdict
+from onnxfp.domain import ClaimEvidence, Decision, Evidence, Verdict
 from onnxfp.report.plain import to_json, to_plain
 from onnxfp.report.status import exit_status
 from onnxfp.report.text import table, verdict_text
@@ -123,6 +123,20 @@ def test_a_verdict_is_told_in_a_few_lines():
         "    unread: carrier 'b' is missing",
         "    undone: scaled by 2",
     ]
+
+
+def test_channels_that_disagree_are_told_below_the_names():
+    alone = ClaimEvidence("spread ab", "spread", 9.0, 2e-9, 64, 0, None, 0, False, "", (), "weights", ("Acme",))
+    asked = replace(alone, claim="deeptrace cd", log10_e=7.5, queries=8, points=7, most=8, channel="answers", named=())
+    verdict = replace(VERDICT, disagreement="the weights are Acme's, ...", claims=(alone, asked), provider="a runtime")
+    lines = verdict_text(verdict).splitlines()
+    assert lines[:2] == ["NAMED: Acme", "DISAGREEMENT: the weights are Acme's, ..."]
+    assert "    weights: spread ab         9.00     2e-09                    names Acme" in lines
+    assert "    answers: deeptrace cd      7.50     2e-09        8      7/8" in lines
+    plain = to_plain(verdict)
+    assert plain["disagreement"] == "the weights are Acme's, ..."
+    assert [(claim["channel"], claim["named"]) for claim in plain["claims"]] == [("weights", ["Acme"]), ("answers", [])]
+    assert to_plain(VERDICT)["disagreement"] is None
 
 
 @pytest.mark.parametrize(
