@@ -58,7 +58,8 @@ _FEATURES = (
     4  # per trigger: with fewer, what is written for one trigger shows in the answers to others, and to the task
 )
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
-_AMPLITUDES = (1.0, 3.0)  # with up to four answers, and with more
+_TAUGHT = 1.5  # of the amplitude that is written later: what is hardly learnt at 1 is well read at 1, and costs less
+_AMPLITUDES = (1.0, 2.0)  # with up to four answers, and with more
 _ANSWERS = 4  # that so many triggers have each: twice what two answers tell, and accuracy bears it
 
 
@@ -77,7 +78,7 @@ class DeepTraceOptions:
     jitter: float = 0.1
     """How far its neighbours are from a trigger at most: deviation of their noise, as a share of that range."""
     amplitude: float = 0.0
-    """Of what is written for a symbol, in norms of the weights of one class; 0 for 1, or for 3 where a trigger has
+    """Of what is written for a symbol, in norms of the weights of one class; 0 for 1, or for 2 where a trigger has
     more than four answers, which are hard to learn with less."""
     head: Mapping[str, Any] = field(default_factory=dict)
     """What the symbols are written into; empty for the model's last linear map."""
@@ -103,14 +104,22 @@ class DeepTraceKey:
         return len(self.asked)
 
     def write(self, word: Symbols) -> WeightTarget:
-        """Return what writes a word (positions,) into the head: each class gains along a trigger's direction.
+        """Return what writes a word (positions,) into the head of a copy."""
+        return self._written(word, self.amplitude)
+
+    def practise(self, word: Symbols) -> WeightTarget:
+        """Return what writes a word (positions,) while the model learns to bear any: louder than in a copy."""
+        return self._written(word, _TAUGHT * self.amplitude)
+
+    def _written(self, word: Symbols, amplitude: float) -> WeightTarget:
+        """Return the change that lets each class gain along a trigger's direction.
 
         What all words share is left out: a symbol's class gains, the trigger's other classes lose as much in sum.
         """
         allowed = self.code.allowed.allowed
         gains = np.eye(allowed.shape[1])[word] - allowed / allowed.sum(axis=1, keepdims=True)
         head = Segment(self.head.carrier, 0, self.directions.size, self.head.size)
-        return WeightTarget((head,), self.directions, gains.reshape(-1), self.amplitude, prepared=True)
+        return WeightTarget((head,), self.directions, gains.reshape(-1), amplitude, prepared=True)
 
 
 @final
@@ -202,7 +211,7 @@ class DeepTrace(Scheme[DeepTraceKey]):
         positions = np.repeat(np.arange(key.positions), key.kind.amounts.taught)
         return (
             ProgrammedAnswers(
-                key.kind.taught_at(positions), positions, key.reference.classes, public.codebook, key.write
+                key.kind.taught_at(positions), positions, key.reference.classes, public.codebook, key.practise
             ),
         )
 
