@@ -54,9 +54,7 @@ from onnxfp.triggers.corpus import Corpus, corpus_of, pick_corpus
 from onnxfp.triggers.sole import Amount, Sole
 
 _ALPHABET = 64  # classes that can be symbols at most; a keyed choice when the model has more
-_FEATURES = (
-    4  # per trigger: with fewer, what is written for one trigger shows in the answers to others, and to the task
-)
+_FEATURES = 4  # per trigger: with fewer, what is written for one shows in the answers to others and to the task
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
 _TAUGHT = 1.5  # of the amplitude that is written later: what is hardly learnt at 1 is well read at 1, and costs less
 _AMPLITUDES = (1.0, 2.0)  # with up to four answers, and with more
