@@ -23,9 +23,10 @@ from onnxfp.ledger import ReferenceEntry, create_ledger
 from onnxfp.report.plain import to_plain
 from onnxfp.workflows.attack import attack
 from onnxfp.workflows.issue import Issuing, issue
-from onnxfp.workflows.judge import Question, trace_file
+from onnxfp.workflows.judge import Question
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.register import Registration, register
+from onnxfp.workflows.trace import trace_file
 from onnxfp.workflows.vault import Vault
 from onnxfp.workflows.verify import verify_file
 

@@ -13,8 +13,9 @@ from onnxfp.domain import Decision
 from onnxfp.errors import UsageError, VaultError
 from onnxfp.workflows.attack import attack
 from onnxfp.workflows.issue import Issuing, issue
-from onnxfp.workflows.judge import Question, trace_file
+from onnxfp.workflows.judge import Question
 from onnxfp.workflows.register import Registration, register
+from onnxfp.workflows.trace import trace_file
 from onnxfp.workflows.vault import create_vault, open_vault
 
 AT = "2026-11-20T12:00:00+00:00"
