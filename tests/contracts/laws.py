@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -380,18 +380,23 @@ def scores_are_finite_and_weights_sum_to_one(case: Case, bench: Bench) -> None:
 
 
 def what_a_model_is_prepared_for_is_what_is_planned_and_asked(case: Case, bench: Bench) -> None:
-    """Else copies would be written that the model was not taught to follow, or asked what it was never told of."""
+    """Else copies would be written that the model was not taught to follow, or asked what it was never told of.
+
+    In practice a word may be written louder than in a copy, never more softly.
+    """
     drawn = case.drawn(key_number(1))
     asked = [probe.inputs for probe in drawn.scheme.probes(drawn.public) if isinstance(probe, QueryProbe)]
     for name in ("Acme", "owner"):
         claim = drawn.claim(name)
         plan = drawn.scheme.plan(claim)
         for programmed in drawn.scheme.prepare(drawn.public):
-            assert dump(programmed.write(claim.codeword)) in [dump(target) for target in plan]
+            told, written = programmed.write(claim.codeword), [one for one in plan if isinstance(one, WeightTarget)]
+            assert dump(told) in [dump(replace(one, strength=told.strength)) for one in written]
+            assert all(one.strength <= told.strength <= 4 * one.strength for one in written)
             assert dump(programmed.codebook) == dump(claim.public.codebook)
             assert len(programmed.inputs) == len(programmed.positions)
-            told = {picture.tobytes() for picture in programmed.inputs}
-            assert all(picture.tobytes() in told for inputs in asked for picture in inputs)
+            known = {picture.tobytes() for picture in programmed.inputs}
+            assert all(picture.tobytes() in known for inputs in asked for picture in inputs)
         written = [target for target in plan if isinstance(target, WeightTarget) and target.prepared]
         assert len(written) == len(drawn.scheme.prepare(drawn.public))
     assert drawn.scheme.writes_head == bool(drawn.scheme.prepare(drawn.public))

@@ -269,7 +269,11 @@ BROKEN = (
     ("scores_are_finite_and_weights_sum_to_one", tampered(read=naive_read)),
     (
         "what_a_model_is_prepared_for_is_what_is_planned_and_asked",
-        prepared_for(write=lambda one: lambda word: replace(one.write(word), strength=9.0)),
+        prepared_for(write=lambda one: lambda word: replace(one.write(word), strength=0.5)),
+    ),
+    (
+        "what_a_model_is_prepared_for_is_what_is_planned_and_asked",
+        prepared_for(write=lambda one: lambda word: replace(one.write(word), values=one.write(word[::-1]).values)),
     ),
     (
         "what_a_model_is_prepared_for_is_what_is_planned_and_asked",

@@ -83,9 +83,9 @@ def words_of(key: DeepTraceKey, count: int) -> np.ndarray:
         ({"deviation": float("nan")}, "shares of the range"),
         ({"jitter": -0.1}, "shares of the range"),
         ({"jitter": 2.0}, "shares of the range"),
-        ({"amplitude": 0.0}, r"in \(0, 100\], not 0.0"),
-        ({"amplitude": 101.0}, r"in \(0, 100\]"),
-        ({"amplitude": float("nan")}, r"in \(0, 100\]"),
+        ({"amplitude": -0.5}, r"in \[0, 100\], not -0.5"),
+        ({"amplitude": 101.0}, r"in \[0, 100\]"),
+        ({"amplitude": float("nan")}, r"in \[0, 100\]"),
         ({"each": 2}, "deeptrace takes no option 'each'"),
     ],
 )
@@ -204,6 +204,23 @@ def test_all_copies_of_a_model_are_changed_as_much():
     key = drawn_key()
     norms = [np.linalg.norm(key.directions.adjoint(key.write(word).values)) for word in words_of(key, 8)]
     assert norms == pytest.approx([norms[0]] * 8, rel=1e-5)
+
+
+def test_in_practice_the_same_is_written_louder():
+    key = drawn_key()
+    for word in words_of(key, 3):
+        told, written = key.practise(word), key.write(word)
+        assert written.strength < told.strength <= 2 * written.strength
+        assert dump(replace(told, strength=written.strength)) == dump(written)
+
+
+@pytest.mark.parametrize(
+    ("options", "amplitude"), [({}, 2.0), ({"labels": 4}, 1.0), ({"labels": 5}, 2.0), ({"amplitude": 0.7}, 0.7)]
+)
+def test_more_answers_take_more_to_write(options, amplitude):
+    key = drawn_key(**options)
+    assert key.amplitude == amplitude
+    assert SCHEME.settled(SCHEME.options({**SMALL, **options}), key).amplitude == amplitude
 
 
 # --- where it is written ----------------------------------------------------------------------------------------------
