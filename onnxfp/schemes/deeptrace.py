@@ -153,7 +153,7 @@ class DeepTrace(Scheme[DeepTraceKey]):
             raise UsageError(
                 "this cannot be marked: what its head hears of some inputs is not finite; choose other data"
             )
-        positions = options.positions or min(_USUAL, features.shape[1] // _FEATURES)
+        positions = options.positions or min(_USUAL, int(features.any(axis=0).sum()) // _FEATURES)
         corpus = pick_corpus(data, max(positions, _LEAST), keystream.derive("corpus"))
         answers = np.asarray(ask(_kind(corpus, options, keystream).asked()), dtype=np.float64)
         if answers.ndim != 2 or answers.shape[1] < 3:
@@ -175,11 +175,12 @@ class DeepTrace(Scheme[DeepTraceKey]):
         if head is None:
             raise CapacityError("no head to write symbols into; use a classifier that ends in a Gemm, MatMul or Conv")
         positions = quiet.shape[1]
-        if positions < _LEAST or _FEATURES * positions > head.features:
-            needed = max(positions, options.positions, _LEAST)
+        needed = max(positions, options.positions, _LEAST)
+        if positions < needed or _FEATURES * positions > head.features:
             raise CapacityError(
                 f"not enough positions: {head.features} features before the head carry {head.features // _FEATURES} "
-                f"triggers, {needed} are needed; use a wider model or fewer positions"
+                f"triggers at most, and fewer where some are never used; {needed} are needed; use a wider model or "
+                "fewer positions"
             )
         kind = _kind(corpus_of(samples), options, keystream)
         asked = kind.asked()[:positions]
@@ -240,10 +241,15 @@ def quietest(features: Floats, count: int) -> Floats:
     """Return orthonormal directions (features, count) along which features (samples, features) are smallest.
 
     What is written along them hardly shows in answers to the task: of the least principal components of the second
-    moment, in which a trained layer has next to no energy.
+    moment, in which a trained layer has next to no energy. A feature that is zero throughout is left out, and there are
+    fewer directions where too few are left: no gradient comes past a rectifier that never opens, so that no trigger
+    could learn to use it.
     """
-    _, directions = np.linalg.eigh(features.T @ features / max(1, len(features)))
-    return np.ascontiguousarray(directions[:, :count])
+    used = features.any(axis=0)
+    _, directions = np.linalg.eigh(features[:, used].T @ features[:, used] / max(1, len(features)))
+    found = np.zeros((len(used), min(count, int(used.sum()))))
+    found[used] = directions[:, :count]
+    return found
 
 
 def _labels(options: DeepTraceOptions, positions: int) -> int:
