@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxfp.domain import Membership, OutputTarget, Segment, WeightTarget
+from onnxfp.domain import Codebook, KeptAnswers, Membership, OutputTarget, ProgrammedAnswers, Segment, WeightTarget
 from onnxfp.embed.post_hoc import Change, relative_changes, solve
 from onnxfp.errors import ArtifactError, FidelityError, UsageError
 from onnxfp.keys.keystream import Keystream
@@ -141,6 +141,86 @@ def test_targets_that_hold_already_cost_nothing():
     assert relative_changes(changes) == {"a": 0.0, "b": 0.0}
 
 
+# --- groups over different carriers -----------------------------------------------------------------------------------
+
+OTHERS = (Segment("c", 0, 2048, 1.5, columns=32), Segment("c", 2048, 4096, 1.5, columns=32))
+MORE = {**WEIGHTS, "c": np.random.default_rng(5).standard_normal(4096).astype(np.float32)}
+
+
+def elsewhere(label: str, positions: int = 128, strength: float = 0.05, *, prepared: bool = False) -> WeightTarget:
+    """A target over a carrier of its own."""
+    chips = Chips(KEY.derive(label), Layout.of(OTHERS), positions, 16)
+    values = np.sign(np.random.default_rng(list(label.encode())).standard_normal(positions))
+    return WeightTarget(OTHERS, chips, values, strength, prepared=prepared)
+
+
+def of(goal: WeightTarget, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """The changes of a target's own segments, in its order."""
+    return tuple(next(change for change in changes if change.segment == segment) for segment in goal.segments)
+
+
+def test_targets_over_different_carriers_hold_together():
+    goals = [target("a"), elsewhere("c"), target("b"), elsewhere("d", 64)]
+    changes = solve(goals, reader(MORE), 1.0)
+    assert [missed(goal, of(goal, changes), MORE) < LOOSE for goal in goals] == [True] * 4
+    assert sorted(change.segment.carrier for change in changes) == ["a", "b", "b", "c", "c"]
+    assert relative_changes(changes).keys() == {"a", "b", "c"}
+
+
+def test_a_group_changes_as_it_would_alone():
+    together = solve([target("a"), elsewhere("c"), target("b")], reader(MORE), 1.0)
+    alone = [*solve([target("a"), target("b")], reader(MORE), 1.0), *solve([elsewhere("c")], reader(MORE), 1.0)]
+    assert dump(together) == dump(tuple(alone))
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        SEGMENTS[:2],
+        SEGMENTS[:1],
+        SEGMENTS[::-1],
+        (Segment("b", 4160, 8192, 2.0),),
+        (Segment("c", 0, 64, 1.0), Segment("a", 0, 64, 1.0)),
+        (replace(SEGMENTS[0], gain=1.0), *SEGMENTS[1:]),
+    ],
+    ids=["some", "one", "another order", "a gap", "another carrier besides", "another gain"],
+)
+def test_groups_that_share_a_carrier_are_refused(segments):
+    other = replace(elsewhere("c"), segments=segments)
+    with pytest.raises(UsageError, match="over the same weights, or over different carriers"):
+        solve([target("a"), other], reader(MORE), 1.0)
+
+
+def test_the_budget_is_none_of_what_an_artifact_was_prepared_for():
+    loud = elsewhere("c", strength=3.0, prepared=True)
+    changes = solve([target("a"), loud], reader(MORE), 0.25)
+    assert relative_changes(changes).keys() == {"a", "b"}
+    assert missed(loud, of(loud, changes), MORE) < LOOSE
+    with pytest.raises(FidelityError, match="carrier 'c' would change by"):
+        solve([target("a"), replace(loud, prepared=False)], reader(MORE), 0.25)
+    with pytest.raises(FidelityError, match=r"carrier '[ab]' would change by"):
+        solve([target("a", strength=3.0), loud], reader(MORE), 0.25)
+
+
+def test_what_is_written_beside_what_was_prepared_for_is_within_the_budget():
+    """Weights that bear both are changed by more than what they were taught to bear."""
+    both = [elsewhere("c", strength=3.0, prepared=True), elsewhere("d", 64, strength=0.01)]
+    with pytest.raises(FidelityError, match="carrier 'c' would change by"):
+        solve(both, reader(MORE), 0.25)
+
+
+def test_nothing_but_what_was_prepared_for_changes_nothing_that_a_budget_bounds():
+    assert relative_changes(solve([elsewhere("c", prepared=True)], reader(MORE), 0.0)) == {}
+
+
+def test_weights_that_are_zero_stay_zero_in_what_was_prepared_for():
+    weights = {**MORE, "c": np.where(np.arange(4096) % 3, MORE["c"], 0).astype(np.float32)}
+    changes = solve([elsewhere("c", prepared=True)], reader(weights), 0.0)
+    new = np.concatenate([change.values for change in changes])
+    assert not new[weights["c"] == 0].any()
+    assert (new != weights["c"]).sum() > 0.6 * len(new)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -179,7 +259,17 @@ def test_a_wrong_weight_outside_the_segments_is_nobodys_business():
 NONE = np.zeros(0, dtype=np.int64)
 
 
-@pytest.mark.parametrize("constraint", [OutputTarget(np.zeros((1, 4)), NONE, NONE), Membership(NONE)])
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        OutputTarget(np.zeros((1, 4)), NONE, NONE),
+        KeptAnswers(np.zeros((1, 4))),
+        ProgrammedAnswers(
+            np.zeros((1, 4)), NONE, NONE, Codebook(np.zeros((1, 1), np.uint32)), lambda word: target("a")
+        ),
+        Membership(NONE),
+    ],
+)
 def test_constraints_that_need_training_are_refused(constraint):
     with pytest.raises(UsageError, match="needs training"):
         solve([target("a"), constraint], reader(WEIGHTS), 1.0)
