@@ -45,7 +45,7 @@ class Prepared(Way):
 
 def subject(task: str, seed: int) -> Subject:
     """One zoo model that is prepared."""
-    return Subject(task, seed, SCHEME, Prepared(SCHEME, loss=0.02 if task == "cifar10" else 0.005))
+    return Subject(task, seed, SCHEME, Prepared(SCHEME, loss=0.02 if task == "cifar10" else 0.008))
 
 
 def subjects(*, whole: bool = True) -> Iterator[Subject]:

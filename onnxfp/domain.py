@@ -192,6 +192,8 @@ class ProgrammedAnswers:
     """With which symbols are drawn."""
     write: Callable[[Symbols], WeightTarget]
     """Symbols (positions,) to what writes them."""
+    loudness: float = 1.0
+    """By how much the change is multiplied while it is learnt: what is learnt loud is read when it is less so."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def _add_constraint(digest: Any, constraint: Constraint) -> None:
                 _add(digest, array)
         case KeptAnswers():
             _add(digest, constraint.inputs)
-        case ProgrammedAnswers(inputs, positions, classes, codebook, write):
+        case ProgrammedAnswers(inputs, positions, classes, codebook, write, loudness):
+            digest.update(repr(loudness).encode())
             for array in (inputs, positions, classes, codebook.thresholds):
                 _add(digest, array)
             _add_constraint(digest, write(np.zeros(codebook.positions, dtype=np.uint8)))

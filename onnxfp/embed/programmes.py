@@ -54,20 +54,27 @@ def labels_under(labels: Labels, programmes: Sequence[Programme], words: Words) 
 
 
 @contextmanager
-def written(module: Module, programmes: Sequence[Programme], words: Words) -> Iterator[None]:
-    """Let a module answer as if these words had been written into it; gradients reach its own weights."""
+def written(module: Module, programmes: Sequence[Programme], words: Words, *, loud: bool = False) -> Iterator[None]:
+    """Let a module answer as if these words had been written into it; gradients reach its own weights.
+
+    Args:
+        module: who answers.
+        programmes: what is written.
+        words: one for each of them.
+        loud: as loud as they are to be learnt; else as they will be in copies.
+    """
     if not programmes:
         yield
         return
     try:
         for programme, word in zip(programmes, words, strict=True):
-            _write(module, programme.asked.write(word))
+            _write(module, programme.asked.write(word), programme.asked.loudness if loud else 1.0)
         yield
     finally:
         module.offsets.clear()
 
 
-def _write(module: Module, target: WeightTarget) -> None:
+def _write(module: Module, target: WeightTarget, loudness: float) -> None:
     """Add a change to the module's offsets, as closed form would make it: a weight of zero stays zero."""
     step = target.projection.min_norm_update(target.values) * np.float32(target.strength)
     start = 0
@@ -75,7 +82,7 @@ def _write(module: Module, target: WeightTarget) -> None:
         weight = module.weights.get(segment.carrier)
         if weight is None or weight.numel() < segment.stop:
             raise UsageError(f"the head {segment.carrier!r} is not among the weights that can be trained")
-        part = step[start : start + segment.size] * np.float32(segment.spread * segment.gain)
+        part = step[start : start + segment.size] * np.float32(segment.spread * segment.gain * loudness)
         change = torch.zeros(weight.numel())
         change[segment.start : segment.stop] = torch.from_numpy(part)
         change = change.reshape(weight.shape).to(weight.device) * (weight.detach() != 0)

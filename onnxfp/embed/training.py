@@ -138,7 +138,7 @@ class Course:
         if len(triggers):
             batch = np.concatenate([batch, self.lesson.triggers.take(triggers)])
         precision = torch.autocast(tuning.device.partition(":")[0], torch.bfloat16, enabled=tuning.precision == "bf16")
-        with written(self.lesson.module, programmes, words), precision:
+        with written(self.lesson.module, programmes, words, loud=True), precision:
             answers = self.lesson.ask(batch)
         own, taught = answers[: len(examples)], answers[len(examples) :]
         wanted = self.lesson.answers[torch.from_numpy(examples)].to(own.device)

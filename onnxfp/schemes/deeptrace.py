@@ -56,7 +56,7 @@ from onnxfp.triggers.sole import Amount, Sole
 _ALPHABET = 64  # classes that can be symbols at most; a keyed choice when the model has more
 _FEATURES = 4  # per trigger: with fewer, what is written for one shows in the answers to others and to the task
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
-_TAUGHT = 1.5  # of the amplitude that is written later: what is hardly learnt at 1 is well read at 1, and costs less
+_LOUDNESS = 1.5  # while it is learnt: what is hardly learnt at 1 is well read at 1 afterwards, and costs less
 _AMPLITUDES = (1.0, 2.0)  # with up to four answers, and with more
 _ANSWERS = 4  # that so many triggers have each: twice what two answers tell, and accuracy bears it
 
@@ -102,22 +102,14 @@ class DeepTraceKey:
         return len(self.asked)
 
     def write(self, word: Symbols) -> WeightTarget:
-        """Return what writes a word (positions,) into the head of a copy."""
-        return self._written(word, self.amplitude)
-
-    def practise(self, word: Symbols) -> WeightTarget:
-        """Return what writes a word (positions,) while the model learns to bear any: louder than in a copy."""
-        return self._written(word, _TAUGHT * self.amplitude)
-
-    def _written(self, word: Symbols, amplitude: float) -> WeightTarget:
-        """Return the change that lets each class gain along a trigger's direction.
+        """Return what writes a word (positions,) into the head: each class gains along a trigger's direction.
 
         What all words share is left out: a symbol's class gains, the trigger's other classes lose as much in sum.
         """
         allowed = self.code.allowed.allowed
         gains = np.eye(allowed.shape[1])[word] - allowed / allowed.sum(axis=1, keepdims=True)
         head = Segment(self.head.carrier, 0, self.directions.size, self.head.size)
-        return WeightTarget((head,), self.directions, gains.reshape(-1), amplitude, prepared=True)
+        return WeightTarget((head,), self.directions, gains.reshape(-1), self.amplitude, prepared=True)
 
 
 @final
@@ -208,11 +200,8 @@ class DeepTrace(Scheme[DeepTraceKey]):
         """Whatever word is written, each trigger and its neighbours are answered with that word's symbol."""
         key = public.key
         positions = np.repeat(np.arange(key.positions), key.kind.amounts.taught)
-        return (
-            ProgrammedAnswers(
-                key.kind.taught_at(positions), positions, key.reference.classes, public.codebook, key.practise
-            ),
-        )
+        taught, classes = key.kind.taught_at(positions), key.reference.classes
+        return (ProgrammedAnswers(taught, positions, classes, public.codebook, key.write, _LOUDNESS),)
 
     def plan(self, claim: Claim[DeepTraceKey]) -> tuple[Constraint, ...]:
         """The word, written into the head of a prepared model."""
@@ -247,7 +236,7 @@ def quietest(features: Floats, count: int) -> Floats:
     """
     used = features.any(axis=0)
     _, directions = np.linalg.eigh(features[:, used].T @ features[:, used] / max(1, len(features)))
-    found = np.zeros((len(used), min(count, int(used.sum()))))
+    found = np.zeros((features.shape[1], min(count, int(used.sum()))))
     found[used] = directions[:, :count]
     return found
 

@@ -206,14 +206,6 @@ def test_all_copies_of_a_model_are_changed_as_much():
     assert norms == pytest.approx([norms[0]] * 8, rel=1e-5)
 
 
-def test_in_practice_the_same_is_written_louder():
-    key = drawn_key()
-    for word in words_of(key, 3):
-        told, written = key.practise(word), key.write(word)
-        assert written.strength < told.strength <= 2 * written.strength
-        assert dump(replace(told, strength=written.strength)) == dump(written)
-
-
 @pytest.mark.parametrize(
     ("options", "amplitude"), [({}, 2.0), ({"labels": 4}, 1.0), ({"labels": 5}, 2.0), ({"amplitude": 0.7}, 0.7)]
 )
