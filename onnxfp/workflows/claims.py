@@ -112,6 +112,14 @@ def bearer(references: Sequence[Reference], commitment: str, beacon: str) -> Ref
 
 
 def unborne(vault: Vault, references: Sequence[Reference]) -> tuple[DrawnEntry, ...]:
-    """Return the draws of symbols that no registered artifact bears: every key that was drawn counts."""
+    """Return the draws of the owner's symbols that no registered artifact bears: every key that was drawn counts.
+
+    Of a claim about copies no symbol is weighed before a copy is issued, and that takes an artifact that bears it.
+    """
     borne = {(channel.commitment, channel.beacon) for reference in references for channel in reference.channels}
-    return tuple(entry for entry in vault.ledger.drawn() if (entry.commitment, entry.beacon) not in borne)
+    owners = {entry.commitment for entry in vault.ledger.commitments() if entry.payload["role"] == OWNER}
+    return tuple(
+        entry
+        for entry in vault.ledger.drawn()
+        if entry.commitment in owners and (entry.commitment, entry.beacon) not in borne
+    )

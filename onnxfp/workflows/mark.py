@@ -29,7 +29,7 @@ from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.schemes.interface import Samples
 from onnxfp.suspect.session import Session, open_session
 from onnxfp.workflows.channels import DrawnChannel
-from onnxfp.workflows.claims import bearer, chosen_claims, unborne
+from onnxfp.workflows.claims import bearer, chosen_claims, claims_about_copies, unborne
 from onnxfp.workflows.commit import Committed, Intent, commit, drawn_for
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.fidelity import Data
@@ -144,7 +144,7 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
             with shaped(artifact, session, committed.form, task.inputs) as blank:
                 module = interpreted(*blank, task, request.tuning)  # first, for a draw in vain counts for ever
                 drawn = drawn_for(vault, committed, request.beacon, request.at)
-                lesson = Lesson(request.tuning, request.epochs, _threshold(vault, request.alpha), request.at)
+                lesson = Lesson(request.tuning, request.epochs, _threshold(vault, request), request.at)
                 bench = Bench(vault, blank.artifact, session, drawn, earlier, progress)
                 shown, epochs = bench.teach(module, task, lesson)
         else:
@@ -162,11 +162,14 @@ def _show_again(known: Reference, session: Session, drawn: DrawnChannel, task: T
         return show_marked(session, again, drawn, task, earlier)
 
 
-def _threshold(vault: Vault, alpha: float) -> float:
-    """Return the log10 of the e-value at which a sealed suspect is ours, judged by all claims and draws in vain."""
+def _threshold(vault: Vault, request: Marking) -> float:
+    """Return the log10 of the e-value at which answers alone decide: a judge of all claims, or of all recipients."""
     references = registered_references(vault)
+    if scheme_named(request.scheme).traces_copies:
+        prepared = len(claims_about_copies(references, SEALED)) or 1
+        return math.log10(prepared * max(1, vault.ledger.count_recipients())) - math.log10(request.alpha)
     claims = len(chosen_claims(references, SEALED, "")) + len(unborne(vault, references))
-    return math.log10(max(1, claims)) - math.log10(alpha)
+    return math.log10(max(1, claims)) - math.log10(request.alpha)
 
 
 def _profile(vault: Vault, artifact: Artifact, scheme: str) -> ModelProfile:
@@ -257,7 +260,7 @@ def _result(
         accuracy_after=shown.after,
         hits=shown.hits,
         log10_e=shown.log10_e,
-        log10_threshold=_threshold(vault, request.alpha),
+        log10_threshold=_threshold(vault, request),
         epochs=epochs,
         earlier={name: after for name, (_, after) in shown.earlier.items()},
     )
