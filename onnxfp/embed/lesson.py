@@ -109,7 +109,7 @@ def lesson(module: Module, constraints: Sequence[Constraint], task: Task, tuning
 
 
 def _trials(programmes: Sequence[Programme], seed: int) -> tuple[Words, ...]:
-    random = np.random.default_rng([seed % 2**63, 0])
+    random = torch.Generator().manual_seed(seed)
     return tuple(draw_words(programmes, random) for _ in range(_TRIALS)) if programmes else ((),)
 
 

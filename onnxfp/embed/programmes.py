@@ -27,9 +27,9 @@ class Programme:
     start: int
     """Where its inputs begin in the row of all triggers."""
 
-    def draw(self, random: np.random.Generator) -> Symbols:
+    def draw(self, random: torch.Generator) -> Symbols:
         """Draw a word as copies will get it, only for practice: nobody ever sees it."""
-        drawn = random.integers(0, 65536, (self.asked.codebook.positions, 1))
+        drawn = torch.randint(65536, (self.asked.codebook.positions, 1), generator=random).numpy()
         word: Symbols = (drawn >= self.asked.codebook.thresholds).sum(axis=1).astype(np.uint8)
         return word
 
@@ -38,7 +38,7 @@ class Programme:
         labels[self.start : self.start + len(self.asked.inputs)] = self.asked.classes[word][self.asked.positions]
 
 
-def draw_words(programmes: Sequence[Programme], random: np.random.Generator) -> Words:
+def draw_words(programmes: Sequence[Programme], random: torch.Generator) -> Words:
     """Draw one word for each programme."""
     return tuple(programme.draw(random) for programme in programmes)
 

@@ -42,7 +42,7 @@ class Course:
         self.optimiser = torch.optim.SGD(self.parameters, lesson.tuning.rate, momentum=_MOMENTUM, nesterov=True)
         self.epoch = 0
         self.over = False
-        self.random = np.random.default_rng(0)
+        self.random = torch.Generator()
         """Draws the words that are written in the steps of an epoch."""
         self.learnt_at = -1
         """The step after which the rate began to fall for good; negative before."""
@@ -52,7 +52,7 @@ class Course:
     def train_epoch(self) -> Iterator[Look]:
         """Pass over the examples once, or until nothing is left to learn; yield what is seen on the way."""
         batches = list(_batches(self.lesson, self.epoch))
-        self.random = np.random.default_rng([self.lesson.tuning.seed % 2**63, 1 + self.epoch])
+        self.random.manual_seed(_of_epoch(self.lesson.tuning.seed, self.epoch))
         looks = {-(-len(batches) * at // _LOOKS) for at in range(1, _LOOKS + 1)}
         began, self.epoch = self.epoch * len(batches), self.epoch + 1
         for at, (examples, triggers) in enumerate(batches, 1):
@@ -180,13 +180,17 @@ def _batches(lesson: Lesson, epoch: int) -> Iterator[tuple[Labels, Labels]]:
     """Rows of examples and of triggers, mixed alike in every batch; the order depends on the seed and the epoch."""
     tuning, taught = lesson.tuning, len(lesson.triggers.labels)
     per_batch = max(1, round(tuning.batch * tuning.share)) if taught else 0
-    draw = torch.Generator().manual_seed((tuning.seed * 1_000_003 + epoch) % 2**63)
+    draw = torch.Generator().manual_seed(_of_epoch(tuning.seed, epoch))
     examples = torch.randperm(len(lesson.task.inputs), generator=draw).split(max(1, tuning.batch - per_batch))
     rounds = -(-len(examples) * per_batch // taught) if taught else 0
     order = [torch.randperm(taught, generator=draw) for _ in range(rounds)]
     triggers = torch.cat([*order, torch.zeros(0, dtype=torch.int64)])
     for at, rows in enumerate(examples):
         yield rows.numpy(), triggers[at * per_batch : (at + 1) * per_batch].numpy()
+
+
+def _of_epoch(seed: int, epoch: int) -> int:
+    return (seed * 1_000_003 + epoch) % 2**63
 
 
 def _mask(parameter: Any) -> Any:
