@@ -172,6 +172,26 @@ def test_offsets_answer_exactly_as_a_copy_with_the_word_written_into_it(seed):
     np.testing.assert_allclose(said, copy, atol=1e-5)
 
 
+@pytest.mark.parametrize("loudness", [1.0, 1.5, 3.0])
+def test_a_word_is_learnt_louder_than_it_is_written(loudness):
+    one, module = replace(programmed(), loudness=loudness), graph_of(digits().values())
+    offsets = []
+    for loud in (False, True):
+        with programmes.written(module, [programmes.Programme(one, 0)], (words(1)[0],), loud=loud):
+            offsets.append(module.offsets[HEAD].numpy())
+    np.testing.assert_allclose(offsets[1], loudness * offsets[0], rtol=1e-5)
+    assert np.abs(offsets[0]).max() > 0.01
+
+
+def test_what_was_learnt_loud_is_heard_as_it_is_written():
+    """Copies are judged as they will be: the hit rate that is told is theirs."""
+    one = replace(programmed(amplitude=1.0), loudness=1.5)
+    done = tuned((one,), tuning=TUNING, model=interpreted())
+    copies = [(copy_of(done.values, one, word), word) for word in words(20)]
+    assert np.mean([hits(copy, one, word) for copy, word in copies]) >= 0.95
+    assert done.before - done.after <= TUNING.loss
+
+
 def test_offsets_are_no_part_of_the_module():
     module = graph_of(digits().values())
     before = {name: array.tobytes() for name, array in module.values().items()}
@@ -280,6 +300,7 @@ OTHERS = {
     "key": lambda: programmed(KEY.derive("another")),
     "inputs": lambda: programmed(seed=1),
     "codebook": lambda: programmed(code=Allowed(np.ones((POSITIONS, CLASSES), dtype=bool))),
+    "loudness": lambda: replace(programmed(), loudness=1.5),
     "amplitude": lambda: programmed(amplitude=1.0),
     "classes": lambda: replace(programmed(), classes=np.arange(CLASSES)[::-1].copy()),
     "positions": lambda: replace(programmed(), positions=np.roll(programmed().positions, 1)),
@@ -309,7 +330,7 @@ def test_the_same_programmes_are_gone_on_with(tmp_path):
 
 def test_words_for_practice_are_drawn_as_copies_get_theirs():
     one = programmes.Programme(programmed(), 0)
-    random = np.random.default_rng(0)
+    random = torch.Generator().manual_seed(0)
     drawn = np.stack([one.draw(random) for _ in range(4000)])
     shares = np.stack([(drawn == symbol).mean(axis=0) for symbol in range(CLASSES)], axis=1)
     assert (shares[~allowed().allowed] == 0).all()
