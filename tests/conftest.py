@@ -201,6 +201,23 @@ CLASS = (
 """How `classed_once` was marked, said in its folder."""
 
 
+PREPARE = (
+    "--scheme",
+    "deeptrace",
+    "--positions",
+    "16",
+    "--epochs",
+    "70",
+    "--rate",
+    "0.02",
+    "--data",
+    "train.npz",
+    "--val",
+    "val.npz",
+)
+"""How `prepared_once` was prepared for copies, said in its folder."""
+
+
 def digits_marked(folder: Path, how: Iterable[object]) -> Path:
     """Fill a folder with the shipped digits, marked so that answers tell, and a copy of that for Acme."""
     pytest.importorskip("torch")
@@ -228,6 +245,19 @@ def marked_once(tmp_path_factory) -> Path:
 def classed_once(tmp_path_factory) -> Path:
     """The folder that `classed` copies."""
     return digits_marked(tmp_path_factory.mktemp("classed"), CLASS)
+
+
+@pytest.fixture(scope="session")
+def prepared_once(tmp_path_factory) -> Path:
+    """The folder that `prepared` copies."""
+    return digits_marked(tmp_path_factory.mktemp("prepared"), PREPARE)
+
+
+@pytest.fixture
+def prepared(prepared_once, tmp_path) -> Stage:
+    """As `marked`, prepared for copies that answer each in its own way."""
+    shutil.copytree(prepared_once, tmp_path, dirs_exist_ok=True)
+    return Stage(tmp_path, Program(tmp_path / "vault"))
 
 
 @pytest.fixture

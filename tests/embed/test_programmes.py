@@ -185,7 +185,7 @@ def test_a_word_is_learnt_louder_than_it_is_written(loudness):
 
 def test_what_was_learnt_loud_is_heard_as_it_is_written():
     """Copies are judged as they will be: the hit rate that is told is theirs."""
-    one = replace(programmed(amplitude=1.0), loudness=1.5)
+    one = replace(programmed(), loudness=1.5)
     done = tuned((one,), tuning=TUNING, model=interpreted())
     copies = [(copy_of(done.values, one, word), word) for word in words(20)]
     assert np.mean([hits(copy, one, word) for copy, word in copies]) >= 0.95
