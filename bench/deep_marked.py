@@ -27,6 +27,7 @@ RECIPIENTS = 100_000
 THRESHOLD = float(np.log10(RECIPIENTS / ALPHA))
 MEASURED = 10  # copies on which accuracy is told
 PLANNED = [("fashion", seed) for seed in range(3)] + [("lenet", seed) for seed in range(3)] + [("cifar10", 0)]
+MANY = ("lenet", 0, 125)  # as many triggers as this model bears
 LIMITS = {"fashion": 0.2, "lenet": 0.2, "cifar10": 0.5}  # points of accuracy that may go in total
 CALLED = {"fashion": "plain CNN", "lenet": "LeNet", "cifar10": "ResNet-20"}
 
@@ -43,9 +44,11 @@ class Prepared(Way):
         return {"margin": 3.0, "precision": "bf16", "epochs": 4, "loss": self.loss, **scheme_named(SCHEME).tuning}
 
 
-def subject(task: str, seed: int) -> Subject:
-    """One zoo model that is prepared."""
-    return Subject(task, seed, SCHEME, Prepared(SCHEME, loss=0.02 if task == "cifar10" else 0.008))
+def subject(task: str, seed: int, positions: int = 0) -> Subject:
+    """One zoo model that is prepared, with the usual number of triggers or another."""
+    options = (("positions", positions),) if positions else ()
+    way = Prepared(SCHEME, options, loss=0.02 if task == "cifar10" else 0.008)
+    return Subject(task, seed, f"{SCHEME}{positions or ''}", way)
 
 
 def subjects(*, whole: bool = True) -> Iterator[Subject]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench import removal
-from bench.deep_marked import CALLED, THRESHOLD, copies, subject, subjects
+from bench.deep_marked import CALLED, MANY, THRESHOLD, copies, subject, subjects
 from bench.deep_read import Judge
 from bench.removal import Attack, Thief
 from bench.results import is_kept, kept, markdown
@@ -82,6 +82,7 @@ ATTACKS: dict[str, Attack] = {
 }
 ONCE = ("marked anew by another owner", "distil into a fresh network")  # of the first seed of each network only
 TOGETHER = (2, 3, 5, 10, 20)
+MOST = (2, 3)  # colluders whose answers are asked as often as the model bears it
 
 
 def attacks_on(one: Subject) -> list[str]:
@@ -99,6 +100,13 @@ def measure(one: Subject) -> None:
         kept(_title(one, name), lambda name=name: _attacked(judge, name))
     for size in TOGETHER:
         kept(_title(one, f"average of {size}"), lambda size=size: _averaged(judge, size))
+
+
+def measure_many() -> None:
+    """The same for two and three colluders, where the model has as many triggers as it bears."""
+    judge = Judge.of(subject(*MANY))
+    for size in MOST:
+        kept(_title(judge.subject, f"average of {size}"), lambda size=size: _averaged(judge, size))
 
 
 def _title(one: Subject, attack: str) -> str:
@@ -150,6 +158,11 @@ def table(*, whole: bool) -> str:
             found = [_kept(one, name) for one in chosen if is_kept(_title(one, name))]
             if found:
                 rows.append((CALLED[task], name, *_row(found)))
+    many = subject(*MANY)
+    for size in MOST:
+        if is_kept(_title(many, f"average of {size}")):
+            called = f"{CALLED[many.task]}, {MANY[2]} triggers"
+            rows.append((called, f"average of {size}", *_row([_kept(many, f"average of {size}")])))
     return markdown(header, rows)
 
 

@@ -29,6 +29,7 @@ def _removal(*, whole: bool) -> str:
     if whole:
         for one in deep_marked.subjects():
             deep_removal.measure(one)
+        deep_removal.measure_many()
     return deep_removal.table(whole=whole) + "\n\n" + deep_removal.innocents(whole=whole)
 
 
