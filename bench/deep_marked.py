@@ -27,6 +27,7 @@ RECIPIENTS = 100_000
 THRESHOLD = float(np.log10(RECIPIENTS / ALPHA))
 MEASURED = 10  # copies on which accuracy is told
 PLANNED = [("fashion", seed) for seed in range(3)] + [("lenet", seed) for seed in range(3)] + [("cifar10", 0)]
+EXACTLY = ("fashion",)  # bf16 is faster; it cost this network 0.2 points more
 MANY = ("lenet", 0, 125)  # as many triggers as this model bears
 LIMITS = {"fashion": 0.2, "lenet": 0.2, "cifar10": 0.5}  # points of accuracy that may go in total
 CALLED = {"fashion": "plain CNN", "lenet": "LeNet", "cifar10": "ResNet-20"}
@@ -36,18 +37,34 @@ CALLED = {"fashion": "plain CNN", "lenet": "LeNet", "cifar10": "ResNet-20"}
 class Prepared(Way):
     """How a model is prepared: the scheme's own tuning, with a budget on images that the model was trained on."""
 
-    loss: float = 0.005
+    loss: float = 0.008
 
     @property
     def tuning(self) -> dict[str, Any]:
         """What differs from the data set's usual tuning."""
-        return {"margin": 3.0, "precision": "bf16", "epochs": 4, "loss": self.loss, **scheme_named(SCHEME).tuning}
+        return {
+            "margin": 3.0,
+            "precision": "bf16",
+            "epochs": 4,
+            "loss": self.loss,
+            **scheme_named(SCHEME).tuning,
+        }
+
+
+@dataclass(frozen=True)
+class Exact(Prepared):
+    """The same in single precision, as it is where nobody says otherwise."""
+
+    @property
+    def tuning(self) -> dict[str, Any]:
+        """What differs from the data set's usual tuning."""
+        return {**super().tuning, "precision": "fp32"}
 
 
 def subject(task: str, seed: int, positions: int = 0) -> Subject:
     """One zoo model that is prepared, with the usual number of triggers or another."""
     options = (("positions", positions),) if positions else ()
-    way = Prepared(SCHEME, options, loss=0.02 if task == "cifar10" else 0.008)
+    way = (Exact if task in EXACTLY else Prepared)(SCHEME, options, loss=0.02 if task == "cifar10" else 0.008)
     return Subject(task, seed, f"{SCHEME}{positions or ''}", way)
 
 
