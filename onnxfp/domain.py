@@ -193,7 +193,7 @@ class ProgrammedAnswers:
     write: Callable[[Symbols], WeightTarget]
     """Symbols (positions,) to what writes them."""
     loudness: float = 1.0
-    """By how much the change is multiplied while it is learnt: what is learnt loud is read when it is less so."""
+    """By how much the change is multiplied when it begins to be learnt; in the end it is written as it will be."""
 
 
 @dataclass(frozen=True)

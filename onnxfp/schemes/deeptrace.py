@@ -56,7 +56,7 @@ from onnxfp.triggers.sole import Amount, Sole
 _ALPHABET = 64  # classes that can be symbols at most; a keyed choice when the model has more
 _FEATURES = 4  # per trigger: with fewer, what is written for one shows in the answers to others and to the task
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
-_LOUDNESS = 1.5  # while it is learnt: what is hardly learnt at 1 is well read at 1 afterwards, and costs less
+_LOUDNESS = 3.0  # when it begins to be learnt: at 1 nothing is, for triggers hardly stir quiet directions at first
 _AMPLITUDES = (1.0, 2.0)  # with up to four answers, and with more
 _ANSWERS = 4  # that so many triggers have each: twice what two answers tell, and accuracy bears it
 

@@ -122,7 +122,7 @@ def issue(
             _refuse_untraceable(prepared, result)
             staged.commit()
         head = vault.ledger.complete(prepared.reference.digest, name, digest, request.at, prepared.leaf)
-    largest = max(relative_changes(changes).values())
+    largest = max(relative_changes(changes).values(), default=0.0)
     return replace(result, output=str(request.output), relative_change=largest, head=head)
 
 
@@ -244,7 +244,9 @@ def _as_planned(channel: DrawnChannel, name: str) -> Look:
 
 
 def _weighed(looks: Sequence[Look], name: str, claims: int) -> float:
-    """Return log10 e as a judge of all registered references will see it."""
+    """Return log10 e as a judge of all registered references will see it; 0 where copies hold no such word."""
+    if not looks:
+        return 0.0
     return float(weigh(looks, [look.bet() for look in looks], [name])[0]) - _shared(claims)
 
 
@@ -256,7 +258,8 @@ def _shared(claims: int) -> float:
 def _refuse_untraceable(prepared: _Prepared, result: Issued) -> None:
     codes = [channel.public.key.code for channel in prepared.channels if channel.channel.role == RECIPIENT]
     named = result.log10_e >= result.log10_threshold or not any(code.independent for code in codes)
-    ours = result.log10_e_owner >= -np.log10(prepared.request.alpha)
+    owned = any(channel.channel.role == OWNER for channel in prepared.channels)
+    ours = not owned or result.log10_e_owner >= -np.log10(prepared.request.alpha)
     if not (named and ours):
         raise FidelityError(
             f"the copy could not be traced: it reads back at log10 e = {result.log10_e:.1f}, the owner's mark at "
