@@ -63,7 +63,7 @@ class Exact(Prepared):
 
 def subject(task: str, seed: int, positions: int = 0) -> Subject:
     """One zoo model that is prepared, with the usual number of triggers or another."""
-    options = (("positions", positions),) if positions else ()
+    options = (("positions", positions), ("labels", 4)) if positions else ()
     way = (Exact if task in EXACTLY else Prepared)(SCHEME, options, loss=0.02 if task == "cifar10" else 0.008)
     return Subject(task, seed, f"{SCHEME}{positions or ''}", way)
 

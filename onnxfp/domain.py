@@ -193,7 +193,7 @@ class ProgrammedAnswers:
     write: Callable[[Symbols], WeightTarget]
     """Symbols (positions,) to what writes them."""
     loudness: float = 1.0
-    """By how much the change is multiplied when it begins to be learnt; in the end it is written as it will be."""
+    """By how much the change is multiplied while it is learnt; the result is judged as it will be written."""
 
 
 @dataclass(frozen=True)

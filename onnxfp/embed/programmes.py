@@ -54,21 +54,21 @@ def labels_under(labels: Labels, programmes: Sequence[Programme], words: Words) 
 
 
 @contextmanager
-def written(module: Module, programmes: Sequence[Programme], words: Words, early: float = 0.0) -> Iterator[None]:
+def written(module: Module, programmes: Sequence[Programme], words: Words, *, loud: bool = False) -> Iterator[None]:
     """Let a module answer as if these words had been written into it; gradients reach its own weights.
 
     Args:
         module: who answers.
         programmes: what is written.
         words: one for each of them.
-        early: 1 for as loud as they begin to be learnt, 0 for as they will be in copies, or in between.
+        loud: as loud as they are to be learnt; else as they will be in copies.
     """
     if not programmes:
         yield
         return
     try:
         for programme, word in zip(programmes, words, strict=True):
-            _write(module, programme.asked.write(word), 1.0 + early * (programme.asked.loudness - 1.0))
+            _write(module, programme.asked.write(word), programme.asked.loudness if loud else 1.0)
         yield
     finally:
         module.offsets.clear()

@@ -56,9 +56,13 @@ from onnxfp.triggers.sole import Amount, Sole
 _ALPHABET = 64  # classes that can be symbols at most; a keyed choice when the model has more
 _FEATURES = 4  # per trigger: with fewer, what is written for one shows in the answers to others and to the task
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
-_LOUDNESS = 3.0  # when it begins to be learnt: at 1 nothing is, for triggers hardly stir quiet directions at first
-_AMPLITUDES = (1.0, 2.0)  # with up to four answers, and with more
-_ANSWERS = 4  # that so many triggers have each: twice what two answers tell, and accuracy bears it
+_ROOM = 7  # features per trigger from which a trigger learns four answers at no cost; two where there are fewer
+_ANSWERS = (2, 4)
+_LOUDNESS = (
+    1.0,
+    1.5,
+)  # while it is learnt, with two answers and with more: those are hardly learnt at 1, but read at 1
+_AMPLITUDES = (1.0, 2.0)  # in copies, with up to four answers and with more
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class DeepTraceOptions:
     positions: int = 0
     """Triggers; 0 for one to four features of the last hidden layer, 64 at most."""
     labels: int = 0
-    """Answers that a trigger can have; 0 for four where there are 64 triggers, for as many as there are where fewer."""
+    """Answers that a trigger can have; 0 for as many as there are where there are less than 64 triggers; else for four
+    or, with less than seven features per trigger, for two."""
     taught: int = 12
     """Inputs that teach each of them: the trigger and its neighbours."""
     deviation: float = 0.35
@@ -177,10 +182,10 @@ class DeepTrace(Scheme[DeepTraceKey]):
         kind = _kind(corpus_of(samples), options, keystream)
         asked = kind.asked()[:positions]
         reference = Asked.of(np.asarray(samples["answers"], dtype=np.float64)[:positions], 1, _ALPHABET, keystream)
-        allowed = _some(reference.allowed(), _labels(options, positions), keystream.derive("labels"))
+        allowed = _some(reference.allowed(), _labels(options, positions, head), keystream.derive("labels"))
         directions = Directions(keystream, head.shape, head.axis, reference.classes, quiet)
         code = Leaves(Allowed(allowed))
-        amplitude = options.amplitude or _AMPLITUDES[bool(allowed.sum(axis=1).max() > _ANSWERS)]
+        amplitude = options.amplitude or _AMPLITUDES[bool(allowed.sum(axis=1).max() > _ANSWERS[1])]
         return DeepTraceKey(kind, asked, reference, code, head, directions, amplitude)
 
     def lint(self, key: DeepTraceKey) -> tuple[str, ...]:
@@ -193,7 +198,7 @@ class DeepTrace(Scheme[DeepTraceKey]):
     def settled(self, options: DeepTraceOptions, key: DeepTraceKey) -> DeepTraceOptions:
         """Return the options with the triggers, their answers, the amplitude and the head that were chosen."""
         head = {**asdict(key.head), "shape": list(key.head.shape)}
-        labels = _labels(options, key.positions)
+        labels = _labels(options, key.positions, key.head)
         return replace(options, positions=key.positions, labels=labels, amplitude=key.amplitude, head=head)
 
     def prepare(self, public: PublicClaim[DeepTraceKey]) -> tuple[ProgrammedAnswers, ...]:
@@ -201,7 +206,8 @@ class DeepTrace(Scheme[DeepTraceKey]):
         key = public.key
         positions = np.repeat(np.arange(key.positions), key.kind.amounts.taught)
         taught, classes = key.kind.taught_at(positions), key.reference.classes
-        return (ProgrammedAnswers(taught, positions, classes, public.codebook, key.write, _LOUDNESS),)
+        loudness = _LOUDNESS[bool(key.code.allowed.allowed.sum(axis=1).max() > _ANSWERS[0])]
+        return (ProgrammedAnswers(taught, positions, classes, public.codebook, key.write, loudness),)
 
     def plan(self, claim: Claim[DeepTraceKey]) -> tuple[Constraint, ...]:
         """The word, written into the head of a prepared model."""
@@ -241,8 +247,9 @@ def quietest(features: Floats, count: int) -> Floats:
     return found
 
 
-def _labels(options: DeepTraceOptions, positions: int) -> int:
-    return options.labels or (_ANSWERS if positions >= _USUAL else _ALPHABET)
+def _labels(options: DeepTraceOptions, positions: int, head: Head) -> int:
+    usual = _ANSWERS[head.features >= _ROOM * positions] if positions >= _USUAL else _ALPHABET
+    return options.labels or usual
 
 
 def _some(allowed: npt.NDArray[np.bool_], most: int, keystream: Keystream) -> npt.NDArray[np.bool_]:

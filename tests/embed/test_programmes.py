@@ -177,7 +177,7 @@ def test_a_word_is_learnt_louder_than_it_is_written(loudness):
     one, module = replace(programmed(), loudness=loudness), graph_of(digits().values())
     offsets = []
     for loud in (False, True):
-        with programmes.written(module, [programmes.Programme(one, 0)], (words(1)[0],), float(loud)):
+        with programmes.written(module, [programmes.Programme(one, 0)], (words(1)[0],), loud=loud):
             offsets.append(module.offsets[HEAD].numpy())
     np.testing.assert_allclose(offsets[1], loudness * offsets[0], rtol=1e-5)
     assert np.abs(offsets[0]).max() > 0.01
