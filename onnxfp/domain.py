@@ -192,8 +192,8 @@ class ProgrammedAnswers:
     """With which symbols are drawn."""
     write: Callable[[Symbols], WeightTarget]
     """Symbols (positions,) to what writes them."""
-    loudness: float = 1.0
-    """By how much the change is multiplied while it is learnt; the result is judged as it will be written."""
+    loudness: tuple[float, float] = (1.0, 1.0)
+    """By how much the change is multiplied when it begins to be learnt, and when it has been for a while."""
 
 
 @dataclass(frozen=True)

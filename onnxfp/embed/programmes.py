@@ -14,6 +14,8 @@ from onnxfp.domain import ProgrammedAnswers, Symbols, WeightTarget
 from onnxfp.embed.task import Labels, Module
 from onnxfp.errors import UsageError
 
+_SETTLED = 0.4  # share of a training after which words are as loud as they stay
+
 Words = tuple[Symbols, ...]
 """One word (positions,) per programme."""
 
@@ -32,6 +34,11 @@ class Programme:
         drawn = torch.randint(65536, (self.asked.codebook.positions, 1), generator=random).numpy()
         word: Symbols = (drawn >= self.asked.codebook.thresholds).sum(axis=1).astype(np.uint8)
         return word
+
+    def loudness(self, progress: float) -> float:
+        """Return by how much its change is multiplied after a share of the training."""
+        first, last = self.asked.loudness
+        return last + (first - last) * max(0.0, 1.0 - progress / _SETTLED)
 
     def label(self, labels: Labels, word: Symbols) -> None:
         """Put the classes of a word into the labels of all triggers (samples,)."""
@@ -54,21 +61,24 @@ def labels_under(labels: Labels, programmes: Sequence[Programme], words: Words) 
 
 
 @contextmanager
-def written(module: Module, programmes: Sequence[Programme], words: Words, *, loud: bool = False) -> Iterator[None]:
+def written(
+    module: Module, programmes: Sequence[Programme], words: Words, progress: float | None = None
+) -> Iterator[None]:
     """Let a module answer as if these words had been written into it; gradients reach its own weights.
 
     Args:
         module: who answers.
         programmes: what is written.
         words: one for each of them.
-        loud: as loud as they are to be learnt; else as they will be in copies.
+        progress: share of the training that is done, for words as loud as they are learnt then; None for words as they
+            will be in copies.
     """
     if not programmes:
         yield
         return
     try:
         for programme, word in zip(programmes, words, strict=True):
-            _write(module, programme.asked.write(word), programme.asked.loudness if loud else 1.0)
+            _write(module, programme.asked.write(word), 1.0 if progress is None else programme.loudness(progress))
         yield
     finally:
         module.offsets.clear()

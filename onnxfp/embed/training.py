@@ -42,6 +42,8 @@ class Course:
         self.optimiser = torch.optim.SGD(self.parameters, lesson.tuning.rate, momentum=_MOMENTUM, nesterov=True)
         self.epoch = 0
         self.over = False
+        self.progress = 0.0
+        """Share of the steps that there may be, that are done."""
         self.random = torch.Generator()
         """Draws the words that are written in the steps of an epoch."""
         self.learnt_at = -1
@@ -56,6 +58,7 @@ class Course:
         looks = {-(-len(batches) * at // _LOOKS) for at in range(1, _LOOKS + 1)}
         began, self.epoch = self.epoch * len(batches), self.epoch + 1
         for at, (examples, triggers) in enumerate(batches, 1):
+            self.progress = (began + at) / (self.lesson.tuning.epochs * len(batches))
             self.optimiser.param_groups[0]["lr"] = self._rate(began + at, len(batches))
             self._step(examples, triggers)
             if at in looks:
@@ -113,11 +116,10 @@ class Course:
 
     def _rate(self, step: int, per_epoch: int) -> float:
         """The rate of a step: a linear rise, then half a cosine; falling to zero in one epoch once all is learnt."""
-        progress = step / (self.lesson.tuning.epochs * per_epoch)
         late = 1 - (step - self.learnt_at) / per_epoch if self.learnt_at >= 0 else 1.0
-        if progress < _WARM:
-            return self.lesson.tuning.rate * late * progress / _WARM
-        return self.lesson.tuning.rate * late * (0.5 + 0.5 * math.cos(math.pi * (progress - _WARM) / (1 - _WARM)))
+        if self.progress < _WARM:
+            return self.lesson.tuning.rate * late * self.progress / _WARM
+        return self.lesson.tuning.rate * late * (0.5 + 0.5 * math.cos(math.pi * (self.progress - _WARM) / (1 - _WARM)))
 
     def _step(self, examples: Labels, triggers: Labels) -> None:
         self.optimiser.zero_grad(set_to_none=False)
@@ -138,7 +140,7 @@ class Course:
         if len(triggers):
             batch = np.concatenate([batch, self.lesson.triggers.take(triggers)])
         precision = torch.autocast(tuning.device.partition(":")[0], torch.bfloat16, enabled=tuning.precision == "bf16")
-        with written(self.lesson.module, programmes, words, loud=True), precision:
+        with written(self.lesson.module, programmes, words, self.progress), precision:
             answers = self.lesson.ask(batch)
         own, taught = answers[: len(examples)], answers[len(examples) :]
         wanted = self.lesson.answers[torch.from_numpy(examples)].to(own.device)

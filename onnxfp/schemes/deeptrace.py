@@ -58,10 +58,7 @@ _FEATURES = 4  # per trigger: with fewer, what is written for one shows in the a
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
 _ROOM = 7  # features per trigger from which a trigger learns four answers at no cost; two where there are fewer
 _ANSWERS = (2, 4)
-_LOUDNESS = (
-    1.0,
-    1.5,
-)  # while it is learnt, with two answers and with more: those are hardly learnt at 1, but read at 1
+_LOUDNESS = ((4.0, 1.0), (1.5, 1.5))  # at first and later, with two answers and with more; see decision 18
 _AMPLITUDES = (1.0, 2.0)  # in copies, with up to four answers and with more
 
 

@@ -172,12 +172,12 @@ def test_offsets_answer_exactly_as_a_copy_with_the_word_written_into_it(seed):
     np.testing.assert_allclose(said, copy, atol=1e-5)
 
 
-@pytest.mark.parametrize("loudness", [1.0, 1.5, 3.0])
-def test_a_word_is_learnt_louder_than_it_is_written(loudness):
-    one, module = replace(programmed(), loudness=loudness), graph_of(digits().values())
+@pytest.mark.parametrize(("progress", "loudness"), [(0.0, 3.0), (0.2, 2.0), (0.4, 1.0), (1.0, 1.0), (None, 1.0)])
+def test_a_word_is_learnt_louder_than_it_is_written(progress, loudness):
+    one, module = replace(programmed(), loudness=(3.0, 1.0)), graph_of(digits().values())
     offsets = []
-    for loud in (False, True):
-        with programmes.written(module, [programmes.Programme(one, 0)], (words(1)[0],), loud=loud):
+    for at in (None, progress):
+        with programmes.written(module, [programmes.Programme(one, 0)], (words(1)[0],), at):
             offsets.append(module.offsets[HEAD].numpy())
     np.testing.assert_allclose(offsets[1], loudness * offsets[0], rtol=1e-5)
     assert np.abs(offsets[0]).max() > 0.01
@@ -185,7 +185,7 @@ def test_a_word_is_learnt_louder_than_it_is_written(loudness):
 
 def test_what_was_learnt_loud_is_heard_as_it_is_written():
     """Copies are judged as they will be: the hit rate that is told is theirs."""
-    one = replace(programmed(), loudness=1.5)
+    one = replace(programmed(), loudness=(1.5, 1.5))
     done = tuned((one,), tuning=TUNING, model=interpreted())
     copies = [(copy_of(done.values, one, word), word) for word in words(20)]
     assert np.mean([hits(copy, one, word) for copy, word in copies]) >= 0.95
@@ -300,7 +300,7 @@ OTHERS = {
     "key": lambda: programmed(KEY.derive("another")),
     "inputs": lambda: programmed(seed=1),
     "codebook": lambda: programmed(code=Allowed(np.ones((POSITIONS, CLASSES), dtype=bool))),
-    "loudness": lambda: replace(programmed(), loudness=1.5),
+    "loudness": lambda: replace(programmed(), loudness=(1.5, 1.5)),
     "amplitude": lambda: programmed(amplitude=1.0),
     "classes": lambda: replace(programmed(), classes=np.arange(CLASSES)[::-1].copy()),
     "positions": lambda: replace(programmed(), positions=np.roll(programmed().positions, 1)),
