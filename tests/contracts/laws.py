@@ -391,7 +391,7 @@ def what_a_model_is_prepared_for_is_what_is_planned_and_asked(case: Case, bench:
         plan = drawn.scheme.plan(claim)
         for programmed in drawn.scheme.prepare(drawn.public):
             assert dump(programmed.write(claim.codeword)) in [dump(target) for target in plan]
-            assert 1 <= programmed.loudness <= 4
+            assert all(1 <= part <= 4 for part in programmed.loudness)
             assert dump(programmed.codebook) == dump(claim.public.codebook)
             assert len(programmed.inputs) == len(programmed.positions)
             known = {picture.tobytes() for picture in programmed.inputs}

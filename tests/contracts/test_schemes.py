@@ -275,7 +275,7 @@ BROKEN = (
         "what_a_model_is_prepared_for_is_what_is_planned_and_asked",
         prepared_for(write=lambda one: lambda word: replace(one.write(word), values=one.write(word[::-1]).values)),
     ),
-    ("what_a_model_is_prepared_for_is_what_is_planned_and_asked", prepared_for(loudness=lambda one: 0.5)),
+    ("what_a_model_is_prepared_for_is_what_is_planned_and_asked", prepared_for(loudness=lambda one: (2.0, 0.5))),
     (
         "what_a_model_is_prepared_for_is_what_is_planned_and_asked",
         prepared_for(inputs=lambda one: one.inputs[::-1] + np.float32(0.01)),
