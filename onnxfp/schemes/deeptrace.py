@@ -73,8 +73,9 @@ class DeepTraceOptions:
     or, with less than seven features per trigger, for two."""
     taught: int = 12
     """Inputs that teach each of them: the trigger and its neighbours."""
-    deviation: float = 0.35
-    """Of the noise in a trigger, as a share of the range of the inputs."""
+    deviation: float = 0.12
+    """Of the noise in a trigger, as a share of the range of the inputs: with much more of it, all triggers look alike
+    to a network, and none is learnt."""
     jitter: float = 0.1
     """How far its neighbours are from a trigger at most: deviation of their noise, as a share of that range."""
     amplitude: float = 0.0
