@@ -149,7 +149,7 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
                 shown, epochs = bench.teach(module, task, lesson)
         else:
             drawn = drawn_for(vault, committed, request.beacon, request.at)
-            shown = _show_again(known, session, drawn, task, earlier)
+            shown = _show_again(known, artifact, session, drawn, task, earlier)
     reference = known or _bearer(vault, committed, request.beacon)
     assert reference is not None, "what was taught is registered"
     with reference.opened(vault) as kept:
@@ -157,9 +157,29 @@ def mark(vault: Vault, request: Marking, progress: Progress) -> Marked:
     return _result(vault, request, drawn, committed.notes, (reference.digest, shown, epochs))
 
 
-def _show_again(known: Reference, session: Session, drawn: DrawnChannel, task: Task, earlier: Earlier) -> Shown:
-    with open_artifact(known.path) as kept, exemplar(kept, drawn) as asked, open_session(asked) as again:
-        return show_marked(session, again, drawn, task, earlier)
+def _show_again(
+    known: Reference, artifact: Artifact, session: Session, drawn: DrawnChannel, task: Task, earlier: Earlier
+) -> Shown:
+    """Ask what was marked before.
+
+    Raises:
+        UsageError: that has another graph than this artifact, though the same weights.
+    """
+    with open_artifact(known.path) as kept:
+        if not drawn.scheme.form(drawn.public.key).classes and _graph(kept) != _graph(artifact):
+            raise UsageError(
+                f"{artifact.label} has the weights of a model that was marked before ({known.parent[:12]}), but not its "
+                "graph; give that model's own file, or another --vault"
+            )
+        with exemplar(kept, drawn) as asked, open_session(asked) as again:
+            return show_marked(session, again, drawn, task, earlier)
+
+
+def _graph(artifact: Artifact) -> tuple[object, ...]:
+    """Return all that a graph computes, apart from its weights."""
+    graph = artifact.graph
+    nodes = [(node.domain, node.op_type, node.inputs, node.outputs, node.scope) for node in graph.nodes]
+    return graph.inputs, graph.outputs, tuple(nodes), graph.opsets
 
 
 def _threshold(vault: Vault, request: Marking) -> float:
