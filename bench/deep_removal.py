@@ -80,17 +80,17 @@ ATTACKS: dict[str, Attack] = {
     "marked anew by another owner": overwritten,
     "distil into a fresh network": removal.distillation,
 }
-ONCE = ("marked anew by another owner", "distil into a fresh network")  # of the first seed of each network only
+ONCE = (
+    "marked anew by another owner",
+    "distil into a fresh network",
+)  # of the first seed of each network on Fashion-MNIST
 TOGETHER = (2, 3, 5, 10, 20)
 MOST = (2, 3)  # colluders whose answers are asked as often as the model bears it
 
 
 def attacks_on(one: Subject) -> list[str]:
     """Which attacks are tried."""
-    names = [name for name in ATTACKS if one.seed == 0 or name not in ONCE]
-    if one.task == "cifar10":
-        names.remove("distil into a fresh network")  # the statistics of batch normalisation are constants of the file
-    return names
+    return [name for name in ATTACKS if one.task != "cifar10" and one.seed == 0 or name not in ONCE]
 
 
 def measure(one: Subject) -> None:
