@@ -90,7 +90,7 @@ MOST = (2, 3)  # colluders whose answers are asked as often as the model bears i
 
 def attacks_on(one: Subject) -> list[str]:
     """Which attacks are tried."""
-    return [name for name in ATTACKS if one.task != "cifar10" and one.seed == 0 or name not in ONCE]
+    return [name for name in ATTACKS if (one.task != "cifar10" and one.seed == 0) or name not in ONCE]
 
 
 def measure(one: Subject) -> None:

@@ -168,7 +168,7 @@ def _show_again(
     with open_artifact(known.path) as kept:
         if not drawn.scheme.form(drawn.public.key).classes and _graph(kept) != _graph(artifact):
             raise UsageError(
-                f"{artifact.label} has the weights of a model that was marked before ({known.parent[:12]}), but not its "
+                f"{artifact.label} has the weights of a model that was marked before, {known.parent[:12]}, and not its "
                 "graph; give that model's own file, or another --vault"
             )
         with exemplar(kept, drawn) as asked, open_session(asked) as again:
