@@ -27,6 +27,7 @@ RECIPIENTS = 100_000
 THRESHOLD = float(np.log10(RECIPIENTS / ALPHA))
 MEASURED = 10  # copies on which accuracy is told
 PLANNED = [("fashion", seed) for seed in range(3)] + [("lenet", seed) for seed in range(3)] + [("cifar10", 0)]
+BUDGETS = {"fashion": 0.012, "cifar10": 0.02}  # on images that the network was trained on, and knows better than others
 EXACTLY = ("fashion",)  # bf16 is faster; it cost this network 0.2 points more
 NOISE = {
     task: (("deviation", 0.35),) for task in ("lenet", "cifar10")
@@ -67,7 +68,7 @@ class Exact(Prepared):
 def subject(task: str, seed: int, positions: int = 0) -> Subject:
     """One zoo model that is prepared, with the usual number of triggers or another."""
     options = (*NOISE.get(task, ()), *((("positions", positions), ("labels", 4)) if positions else ()))
-    way = (Exact if task in EXACTLY else Prepared)(SCHEME, options, loss=0.02 if task == "cifar10" else 0.008)
+    way = (Exact if task in EXACTLY else Prepared)(SCHEME, options, loss=BUDGETS.get(task, 0.008))
     return Subject(task, seed, f"{SCHEME}{positions or ''}", way)
 
 
