@@ -8,7 +8,7 @@
 Nothing here executes a graph, opens a runtime session or needs the onnx package.
 """
 
-from onnxfp.artifact.carriers import carriers, profile
+from onnxfp.artifact.carriers import carriers, profile, weight_tensors
 from onnxfp.artifact.digest import weight_digest
 from onnxfp.artifact.features import features_by_sample, head_of, write_features
 from onnxfp.artifact.gate import write_gated
@@ -48,6 +48,7 @@ __all__ = [
     "sketch",
     "staged_copy",
     "weight_digest",
+    "weight_tensors",
     "why_unmarkable",
     "write_features",
     "write_gated",

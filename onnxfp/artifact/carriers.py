@@ -36,6 +36,12 @@ def carriers(artifact: Artifact, *, finite: bool = True) -> tuple[Carrier, ...]:
     )
 
 
+def weight_tensors(artifact: Artifact, dtypes: frozenset[str]) -> tuple[TensorRecord, ...]:
+    """Return all tensors of some element types that operators take as weights, of any size, in the file's order."""
+    found = (record for record, _ in weights(artifact).values())
+    return tuple(record for record in found if record.size and record.dtype in dtypes)
+
+
 def profile(artifact: Artifact) -> ModelProfile:
     """Return what a scheme may know of this reference.
 

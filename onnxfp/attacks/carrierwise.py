@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxfp.artifact import Artifact, Patch, TensorRecord, carriers, open_artifact, shown, write_patched
+from onnxfp.artifact import (
+    Artifact,
+    Patch,
+    TensorRecord,
+    carriers,
+    open_artifact,
+    shown,
+    weight_tensors,
+    write_patched,
+)
 from onnxfp.domain import Weights
 from onnxfp.errors import ArtifactError, UsageError
 
@@ -18,7 +27,7 @@ _FLOATS = frozenset({"float", "float16", "bfloat16"})
 Patches = Callable[[Sequence[Artifact], Sequence[TensorRecord]], Iterable[Patch]]
 
 
-def rewrite(sources: Sequence[Path], destination: Path, patches: Patches, *, force: bool) -> None:
+def rewrite(sources: Sequence[Path], destination: Path, patches: Patches, *, force: bool, small: bool = False) -> None:
     """Write the first source with `patches(artifacts, carriers)` applied.
 
     Args:
@@ -26,6 +35,7 @@ def rewrite(sources: Sequence[Path], destination: Path, patches: Patches, *, for
         destination: the file to write.
         patches: yields new values for carriers; it sees those of float types only.
         force: replace what exists at the destination.
+        small: let it see weights besides that are too few to be a carrier: copies may differ there too.
 
     Raises:
         UsageError: the artifacts do not fit together, have no float carriers, or the destination cannot be taken.
@@ -33,14 +43,14 @@ def rewrite(sources: Sequence[Path], destination: Path, patches: Patches, *, for
     """
     with ExitStack() as stack:
         artifacts = [stack.enter_context(open_artifact(path)) for path in sources]
-        records = float_carriers(artifacts[0])
+        records = float_carriers(artifacts[0], small=small)
         for other in artifacts[1:]:
-            _refuse_misfit(artifacts[0], records, other)
+            _refuse_misfit(artifacts[0], records, other, small=small)
         write_patched(artifacts[0], destination, patches(artifacts, records), force=force)
 
 
-def float_carriers(artifact: Artifact) -> tuple[TensorRecord, ...]:
-    """Return the records of the carriers whose weights are floats, in the order of the file.
+def float_carriers(artifact: Artifact, *, small: bool = False) -> tuple[TensorRecord, ...]:
+    """Return the records of the carriers whose weights are floats, in the order of the file; or of all such weights.
 
     Raises:
         UsageError: there are none.
@@ -53,7 +63,7 @@ def float_carriers(artifact: Artifact) -> tuple[TensorRecord, ...]:
             f"{artifact.label}: expected at least one float carrier to change, found none; "
             "a carrier is a weight of Conv, Gemm, MatMul or a recurrent operator with 1024 elements or more"
         )
-    return found
+    return weight_tensors(artifact, _FLOATS) if small else found
 
 
 def read_copies(artifacts: Sequence[Artifact], record: TensorRecord, start: int, stop: int) -> Weights:
@@ -76,9 +86,9 @@ def blocks(record: TensorRecord) -> Iterator[tuple[int, int]]:
         yield start, min(start + BLOCK, record.size)
 
 
-def _refuse_misfit(first: Artifact, records: Sequence[TensorRecord], other: Artifact) -> None:
+def _refuse_misfit(first: Artifact, records: Sequence[TensorRecord], other: Artifact, *, small: bool) -> None:
     expected = {(record.name, record.shape, record.dtype) for record in records}
-    found = {(record.name, record.shape, record.dtype) for record in float_carriers(other)}
+    found = {(record.name, record.shape, record.dtype) for record in float_carriers(other, small=small)}
     if expected != found:
         name = shown(min(expected ^ found)[0])
         raise UsageError(

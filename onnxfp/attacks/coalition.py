@@ -33,14 +33,14 @@ class Coalition(Step):
         return 2, None
 
     def write(self, sources: Sequence[Path], destination: Path, rng: np.random.Generator, *, force: bool) -> None:
-        """Carrier by carrier; memory is bounded by one carrier times the number of copies."""
+        """Weight tensor by weight tensor; memory is bounded by one of them times the number of copies."""
 
         def patches(artifacts: Sequence[Artifact], records: Sequence[TensorRecord]) -> Iterator[Patch]:
             for record in records:
                 for start, stop in ((0, record.size),) if self.whole else blocks(record):
                     yield Patch(record.name, start, self.kernel(read_copies(artifacts, record, start, stop), rng))
 
-        rewrite(sources, destination, patches, force=force)
+        rewrite(sources, destination, patches, force=force, small=True)
 
 
 def average(copies: Weights, rng: np.random.Generator) -> Weights:

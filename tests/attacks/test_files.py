@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from onnxfp.attacks import parse, run
 from onnxfp.errors import ArtifactError, OnnxfpError, UsageError
 from tests.attacks.small_models import SHAPES, floats, outputs, save, tensors, two_layers
+from tests.conftest import layers
+from tests.conftest import save as keep
 
 ALONE = ["prune:0.5", "noise:0.3", "round:4"]
 TOGETHER = ["average", "min", "max", "median", "midrange", "random", "splice"]
@@ -187,3 +190,13 @@ def test_a_missing_folder_is_refused(tmp_path, text):
     source = save(tmp_path / "a.onnx", two_layers())
     with pytest.raises(UsageError):
         run(parse(text), [source], tmp_path / "nowhere" / "out.onnx", 0)
+
+
+def test_copies_are_combined_in_weights_too_few_to_be_a_carrier(tmp_path, out):
+    shapes = ((64, 40), (40, 10))  # 2 560 weights, and 400
+    paths = [keep(layers(seed, *shapes), tmp_path / f"{seed}.onnx") for seed in (1, 2)]
+    run(parse("average"), paths, out, 0)
+    first, second, both = ({one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+                           for path in (*paths, out))  # fmt: skip
+    for name in ("layer0.weight", "layer1.weight"):
+        np.testing.assert_allclose(both[name], (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-7)
