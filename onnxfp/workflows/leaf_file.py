@@ -34,6 +34,7 @@ VERSION = 1
 _FORMAT = "onnxfp leaf"
 _MOST = 1 << 30  # bytes that a file may unpack to: a thousand triggers of 224 by 224 in colour are 0.6 GB
 _MOST_FACTS = 1 << 20  # bytes
+_LONGEST = 1000  # letters of a text, such as a beacon: a printed line of it must not pass for several
 _MOST_POSITIONS, _MOST_SYMBOLS = 1024, 255
 _MOST_CLASSES, _MOST_ANSWERS = 1 << 16, 1 << 25
 _CERTAIN = 1e-6  # a log-probability may exceed 0 by rounding
@@ -156,7 +157,8 @@ def _facts(data: bytes) -> dict[str, str]:
     names = {"format", "issued_at", *(one.name for one in fields(Whose))}
     if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
         raise ValueError("it does not say that it is one")
-    if facts.pop("version", None) != VERSION:
+    version = facts.pop("version", None)
+    if version != VERSION or not isinstance(version, int) or isinstance(version, bool):
         raise ValueError("it is of another version; use the release that wrote it")
     if facts.keys() != names or not all(isinstance(value, str) for value in facts.values()):
         raise ValueError(f"it does not say all of {', '.join(sorted(names))}")
@@ -164,6 +166,8 @@ def _facts(data: bytes) -> dict[str, str]:
         raise ValueError("the recipient's name is spelled otherwise than a ledger would")
     if not all(_DIGEST.fullmatch(facts[name]) for name in ("reference", "claim")):
         raise ValueError("reference or claim is no digest")
+    if any(len(value) > _LONGEST or "  " in value for name, value in facts.items() if name != "recipient"):
+        raise ValueError(f"it says more than {_LONGEST} letters where a word or a time belongs, or spaces in a row")
     return facts
 
 
