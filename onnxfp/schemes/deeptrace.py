@@ -17,6 +17,7 @@ written. Lost when a model is trained anew or distilled without the triggers; wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -58,6 +59,7 @@ _FEATURES = 4  # per trigger: with fewer, what is written for one shows in the a
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
 _ROOM = 7  # features per trigger from which a trigger learns four answers at no cost; two where there are fewer
 _ANSWERS = (2, 4)
+_ENOUGH = 17.0  # log10 e that all triggers together should be able to tell; 11 name one among 100 000
 _LOUDNESS = ((4.0, 1.0), (1.5, 1.5))  # at first and later, with two answers and with more; see decision 18
 _AMPLITUDES = (1.0, 2.0)  # in copies, with up to four answers and with more
 
@@ -69,8 +71,8 @@ class DeepTraceOptions:
     positions: int = 0
     """Triggers; 0 for one to four features of the last hidden layer, 64 at most."""
     labels: int = 0
-    """Answers that a trigger can have; 0 for as many as there are where there are less than 64 triggers; else for four
-    or, with less than seven features per trigger, for two."""
+    """Answers that a trigger can have; 0 for as few as tell enough, of two, four, or all that there are; for four at
+    least where there are seven features or more to a trigger."""
     taught: int = 12
     """Inputs that teach each of them: the trigger and its neighbours."""
     deviation: float = 0.12
@@ -246,8 +248,11 @@ def quietest(features: Floats, count: int) -> Floats:
 
 
 def _labels(options: DeepTraceOptions, positions: int, head: Head) -> int:
-    usual = _ANSWERS[head.features >= _ROOM * positions] if positions >= _USUAL else _ALPHABET
-    return options.labels or usual
+    """Return how many answers a trigger has at most: the fewest that tell enough, and more where there is room."""
+    if options.labels:
+        return options.labels
+    enough = next((answers for answers in _ANSWERS if positions * math.log10(answers) >= _ENOUGH), _ALPHABET)
+    return max(enough, _ANSWERS[1]) if head.features >= _ROOM * positions else enough
 
 
 def _some(allowed: npt.NDArray[np.bool_], most: int, keystream: Keystream) -> npt.NDArray[np.bool_]:
