@@ -31,7 +31,7 @@ from onnxfp.suspect.opened import OpenedWeights
 from onnxfp.workflows.issue import Issuing, issue
 from onnxfp.workflows.judge import read_channels
 
-MEASURED = (("fashion", 0), ("wide", 0))
+MEASURED = (("lenet", 0), ("wide", 0))
 REPEATS = 5
 NAMES = CALLED | {"wide": "dense, 10 million weights"}
 LIMITS = (5.0, 1.0)  # seconds and GB, of issuing a copy of ten million weights
@@ -54,15 +54,18 @@ def _measured(one: Subject) -> dict[str, Any]:
 
 def _issued(one: Subject, folder: Path, number: int) -> dict[str, float]:
     target = folder / f"{number}.onnx"
-    command = [sys.executable, "-m", "onnxfp_cli.main", "--vault", str(one.folder / "vault"), "issue", str(one.marked)]
+    program = Path(sys.executable).with_name("onnxfp")
+    command = [str(program), "--vault", str(one.folder / "vault"), "issue", str(one.marked)]
     began = time.monotonic()
     watcher = subprocess.Popen([*command, "--to", f"cost {number}", "-o", str(target)], stderr=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL)  # fmt: skip
     memory = _most_memory(watcher)
     seconds = time.monotonic() - began
+    if watcher.returncode:
+        raise RuntimeError(f"issuing ended with status {watcher.returncode}")
     began = time.monotonic()
     shutil.copyfile(one.marked, folder / "plain.onnx")
-    return {"seconds": seconds, "bytes": memory, "cp": time.monotonic() - began, "status": float(watcher.returncode)}
+    return {"seconds": seconds, "bytes": memory, "cp": time.monotonic() - began}
 
 
 def _most_memory(process: subprocess.Popen[bytes]) -> float:
