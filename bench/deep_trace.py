@@ -1,6 +1,6 @@
-"""A thousand copies, a hundred drawn: is each traced by its weights alone, and by its answers alone, and nobody else?
+"""Copies that are issued and drawn: is each traced by its weights alone, and by its answers alone, and nobody else?
 
-N = 100 000 recipients: those of the thousand copies, and as many more as are lacking. Answers are labels only, asked
+N = 100 000 recipients: those to whom copies were issued, and as many more as are lacking. Answers are labels only, asked
 trigger by trigger until one recipient passes. ``-m bench.deep_trace`` alone.
 """
 
