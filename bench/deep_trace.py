@@ -1,7 +1,7 @@
 """Copies that are issued and drawn: is each traced by its weights alone, and by its answers alone, and nobody else?
 
-N = 100 000 recipients: those to whom copies were issued, and as many more as are lacking. Answers are labels only, asked
-trigger by trigger until one recipient passes. ``-m bench.deep_trace`` alone.
+N = 100 000 recipients: those to whom copies were issued, and as many more as are lacking. Answers are labels only,
+asked trigger by trigger until one recipient passes. ``-m bench.deep_trace`` alone.
 """
 
 from __future__ import annotations
