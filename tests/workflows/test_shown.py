@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onnxfp.errors import FidelityError
+from onnxfp.workflows.channels import OWNER
 from onnxfp.workflows.interrogation import Conduct, interrogate
 from onnxfp.workflows.shown import Shown, refuse_untaken
 from tests.workflows.quiz import good, key_labels, own_labels, quiz
@@ -15,7 +16,7 @@ def shown(*, learnt: bool = True, **earlier: tuple[float, float]) -> Shown:
     drawn = quiz()
     labels = key_labels(drawn) if learnt else own_labels(drawn)
     look = interrogate(drawn, good(labels), Conduct(threshold=0.0, stop=False, fixed=True), "the claim")
-    return Shown(0.99, 0.99, {"taught": float(learnt)}, look, earlier)
+    return Shown(0.99, 0.99, {"taught": float(learnt)}, look, earlier, OWNER)
 
 
 @pytest.mark.parametrize(("before", "after"), [(9.0, 6.0), (9.0, 30.0), (5.9, 1.0), (-np.inf, -np.inf), (6.0, 6.0)])
