@@ -28,10 +28,8 @@ THRESHOLD = float(np.log10(RECIPIENTS / ALPHA))
 MEASURED = 10  # copies on which accuracy is told
 PLANNED = [("fashion", seed) for seed in range(3)] + [("lenet", seed) for seed in range(3)] + [("cifar10", 0)]
 BUDGETS = {"fashion": 0.012, "cifar10": 0.02}  # on images that the network was trained on, and knows better than others
-EXACTLY = ("fashion",)  # bf16 is faster; it cost this network 0.2 points more
-NOISE = {
-    task: (("deviation", 0.35),) for task in ("lenet", "cifar10")
-}  # which the plain CNN tells apart only by chance
+EXACTLY = ("fashion",)  # in single precision, as where nobody says otherwise; the others in bf16, which is faster
+NOISE = {"lenet": (("deviation", 0.35),), "cifar10": (("deviation", 0.35),)}  # more than is usual
 MANY = ("lenet", 0, 125)  # as many triggers as this model bears
 LIMITS = {"fashion": 0.2, "lenet": 0.2, "cifar10": 0.5}  # points of accuracy that may go in total
 CALLED = {"fashion": "plain CNN", "lenet": "LeNet", "cifar10": "ResNet-20"}

@@ -57,7 +57,7 @@ from onnxfp.triggers.sole import Amount, Sole
 _ALPHABET = 64  # classes that can be symbols at most; a keyed choice when the model has more
 _FEATURES = 4  # per trigger: with fewer, what is written for one shows in the answers to others and to the task
 _USUAL, _LEAST, _MOST = 64, 8, 1024  # positions
-_ROOM = 7  # features per trigger from which a trigger learns four answers at no cost; two where there are fewer
+_ROOM = 7  # features per trigger from which a trigger learns four answers at no cost
 _ANSWERS = (2, 4)
 _ENOUGH = 17.0  # log10 e that all triggers together should be able to tell; 11 name one among 100 000
 _LOUDNESS = ((4.0, 1.0), (1.5, 1.5))  # at first and later, with two answers and with more; see decision 18

@@ -20,7 +20,7 @@ from onnxfp.ledger import IssueEntry
 from onnxfp.schemes.interface import SchemeKey
 from onnxfp.suspect.opened import OpenedWeights
 from onnxfp.verdict.channels import together
-from onnxfp.verdict.look import Look, weigh
+from onnxfp.verdict.look import ANSWERS, WEIGHTS, Look, weigh
 from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.fresh_copy import FreshCopy
@@ -146,7 +146,7 @@ class _Prepared:
         """Weigh the recipient's and the owner's word against what was read."""
         roles = [channel.channel.role for channel in self.channels]
         by = {
-            channel_of(channel): look.log10_e(look.words([self.name]))
+            _channel_of(channel): look.log10_e(look.words([self.name]))
             for channel, look, role in zip(self.channels, looks, roles, strict=True)
             if role == RECIPIENT
         }
@@ -209,15 +209,15 @@ def registered(vault: Vault, source: Artifact) -> Reference:
     raise UsageError(f"{source.label} is not a registered reference; run `onnxfp register` on the unmarked model first")
 
 
-def channel_of(channel: DrawnChannel) -> str:
+def _channel_of(channel: DrawnChannel) -> str:
     """Return what a channel is read from."""
-    return "weights" if channel.scheme.access is Access.WEIGHTS else "answers"
+    return WEIGHTS if channel.scheme.access is Access.WEIGHTS else ANSWERS
 
 
 def _reachable(channels: Sequence[DrawnChannel], alpha: float) -> dict[str, int]:
     """Return among how many recipients each of the copies' channels can name one by itself."""
     copies = [channel for channel in channels if channel.channel.role == RECIPIENT]
-    return {channel_of(channel): _reach(channel, alpha) for channel in copies}
+    return {_channel_of(channel): _reach(channel, alpha) for channel in copies}
 
 
 def _reach(channel: DrawnChannel, alpha: float) -> int:

@@ -113,6 +113,18 @@ def test_the_same_mark_again_gives_the_same_bytes_without_training(marked):
     assert "none: it was marked before" in text
 
 
+def test_another_graph_with_the_same_weights_is_not_answered_with_the_marked_model(marked):
+    model = onnx.load(marked.model)
+    model.graph.node.append(onnx.helper.make_node("ArgMax", [model.graph.output[0].name], ["label"], axis=1))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("label", onnx.TensorProto.INT64, None))
+    other = marked.copy("other")
+    other.write_bytes(model.SerializeToString())
+    line = marked.run.refused("mark", other, *said_in(marked.folder, MARK), "-o", marked.copy("new"))
+    assert "and not its graph" in line
+    assert not marked.copy("new").exists()
+    assert len(rows(marked, "reference")) == 1
+
+
 def test_who_marks_is_warned_never_to_release_the_reference(marked):
     arguments = ("mark", marked.model, *said_in(marked.folder, MARK), "-o", marked.copy("new"))
     assert "never the marked reference" in marked.run(*arguments).err
