@@ -46,12 +46,15 @@ class Recipe:
     warm: float = 0.2
     """Share of the steps in which the rate rises."""
 
-    def trained(self, stem: str, seed: int) -> Path:
-        """The network trained from this seed, from the cache if it is there."""
-        made_from = hashlib.sha256(repr((self, seed)).encode()).hexdigest()[:8]
+    def trained(self, stem: str, seed: int, rows: np.ndarray | None = None) -> Path:
+        """The network trained from this seed on all rows of its data or on some, from the cache if it is there."""
+        which = () if rows is None else (hashlib.sha256(np.sort(rows).astype("<i8").tobytes()).hexdigest(),)
+        made_from = hashlib.sha256(repr((self, seed, *which)).encode()).hexdigest()[:8]
         path = CACHE / f"{stem}-{seed}-{made_from}.onnx"
         if not path.exists():
-            _export(_train(self, seed, path.with_suffix(".resume")), pixels(self.data)[0].shape[1:], path)
+            images, classes = pixels(self.data)[:2]
+            chosen = (images, classes) if rows is None else (images[np.sort(rows)], classes[np.sort(rows)])
+            _export(_train(self, seed, path.with_suffix(".resume"), *chosen), images.shape[1:], path)
             path.with_suffix(".resume").unlink()
         return path
 
@@ -117,7 +120,7 @@ def accuracy(path: Path, split: Split) -> float:
     return float(np.mean(cnn.answers(path, split.x_test).argmax(1) == split.y_test))
 
 
-def _train(recipe: Recipe, seed: int, resume: Path) -> torch.nn.Module:
+def _train(recipe: Recipe, seed: int, resume: Path, pictures: np.ndarray, numbers: np.ndarray) -> torch.nn.Module:
     import torch
 
     from bench.nets import NETS
@@ -126,7 +129,7 @@ def _train(recipe: Recipe, seed: int, resume: Path) -> torch.nn.Module:
     model = NETS[recipe.net]().to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(model.parameters(), recipe.rate, momentum=0.9, nesterov=True, weight_decay=recipe.decay)
     begun = _resumed(resume, model, optimiser)
-    images, classes = (torch.from_numpy(array) for array in pixels(recipe.data)[:2])
+    images, classes = torch.from_numpy(pictures), torch.from_numpy(numbers)
     per_epoch = -(-len(classes) // recipe.batch)
     model.train()
     for epoch in range(begun, recipe.epochs):

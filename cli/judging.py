@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxfp_cli.pools import pools_options
 from onnxfp_cli.shared import (
     MODEL,
     Command,
@@ -25,6 +26,7 @@ from onnxfp_cli.shared import (
 
 if TYPE_CHECKING:
     from onnxfp.domain import Verdict
+    from onnxfp.workflows.pool_data import PoolsAt
 
 
 _ASKING = (
@@ -57,6 +59,7 @@ def _asking_options(command: Command) -> Command:
 @option("--max-queries", "limit", type=click.IntRange(0), default=0, help="Triggers sent in all; 0 for no limit.")
 @_asking_options
 @option("--paper", is_flag=True, help="Decode deepmarks copies as published: no bound, never exit status 0.")
+@pools_options
 @reaching_options()
 @force_option
 @format_option
@@ -78,7 +81,7 @@ def trace_command(
     if suspect is None and chosen["replay"] is None:
         raise click.UsageError("Missing argument 'SUSPECT': a file or a URL", context)
     where = suspect_at(suspect, chosen)
-    request = TraceRequest(at=now(), suspect=where, channels=channels or "", **chosen)
+    request = TraceRequest(at=now(), suspect=where, channels=channels or "", pools=_pools_at(chosen), **chosen)
     with opened(context) as vault:
         if paper:
             show(paper_trace(vault, request.paper()), paper_rows, form)
@@ -95,6 +98,8 @@ def trace_command(
 @_asking_options
 @option("--queries", type=MODEL, help="Write the triggers to this .npz for somebody else to run; that spends them.")
 @option("--responses", type=MODEL, help="Judge the answers in this .npz, to all triggers of --queries in their order.")
+@option("--dated", default="", metavar="DATE", help="When the suspect was there: later claims say nothing of it.")
+@pools_options
 @reaching_options()
 @force_option
 @format_option
@@ -108,10 +113,17 @@ def verify_command(context: click.Context, /, suspect: str | None, form: str, **
     from onnxfp.workflows.verifying import VerifyRequest, verify_request
 
     where = suspect_at(suspect, chosen)
-    request = VerifyRequest(at=now(), suspect=where, **chosen)
+    request = VerifyRequest(at=now(), suspect=where, pools=_pools_at(chosen), **chosen)
     with opened(context) as vault:
         verdict = verify_request(vault, request, progress, say)
         return 0 if verdict is None else _print(verdict, form)
+
+
+def _pools_at(chosen: dict[str, Any]) -> PoolsAt:
+    """Return what claims about pools are about, taken out of what was chosen."""
+    from onnxfp.workflows.pool_data import PoolsAt
+
+    return PoolsAt(*(chosen.pop(name) for name in ("data", "shadows", "augment")))
 
 
 def _print(verdict: Verdict, form: str) -> int:

@@ -15,6 +15,7 @@ from onnxfp_cli.installation import doctor_command
 from onnxfp_cli.judging import trace_command, verify_command
 from onnxfp_cli.leaves import leaf_group
 from onnxfp_cli.marking import init_command, inspect_command, issue_command, register_command
+from onnxfp_cli.pools import pools_group
 from onnxfp_cli.shared import forget_output, option, say
 from onnxfp_cli.teaching import mark_command
 from onnxfp_cli.trying import attack_command, demo_command, ledger_group
@@ -76,6 +77,7 @@ for command in (
     attack_command,
     keys_group,
     leaf_group,
+    pools_group,
     ledger_group,
     demo_command,
     doctor_command,

@@ -12,15 +12,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-# float64 for statistics, float32 for weights, uint8 for symbols
+# float64 for statistics, float32 for weights, uint8 for symbols, or uint16 where there are more than 256
 Floats = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32]
-Symbols = npt.NDArray[np.uint8]
+Symbols = npt.NDArray[np.unsignedinteger[Any]]
 
 Key = TypeVar("Key")
 
@@ -209,6 +209,28 @@ Constraint = WeightTarget | OutputTarget | KeptAnswers | ProgrammedAnswers | Mem
 # --- how judging looks ----------------------------------------------------------------------------------------------
 
 
+class Rows(Protocol):
+    """Inputs (samples, ...) that need not be in memory: an array, or what makes one of some of its rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(samples, ...)."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """Return some of them as an array: a slice, or row numbers (rows,)."""
+        ...
+
+
 @dataclass(frozen=True)
 class WeightProbe:
     """Ask an open suspect for one number per position: its residual against the reference, projected."""
@@ -227,7 +249,7 @@ class WeightProbe:
 class QueryProbe:
     """Ask a suspect, open or sealed, for its outputs."""
 
-    inputs: npt.NDArray[np.generic]
+    inputs: Rows
     """(samples, ...), in the order in which they are to be sent."""
     each: int = 1
     """Consecutive inputs that belong to one position."""
@@ -235,6 +257,9 @@ class QueryProbe:
     """Classes that an answer can be; more columns than these are one class more. 0: not known."""
     before: int = 0
     """Inputs at the start that belong to no position: what is answered to them tells how to read the others."""
+    whole: bool = False
+    """What one answer says depends on all the others: nothing is weighed before the last, so that many are asked at a
+    time and asking never stops early."""
 
 
 Probe = WeightProbe | QueryProbe

@@ -47,7 +47,7 @@ class Filtered:
                 return self.suspect.answer(probe)
             case QueryProbe():
                 try:
-                    inputs = self.filter(probe.inputs)
+                    inputs = self.filter(np.asarray(probe.inputs))
                 except UsageError as problem:
                     return Unanswered(str(problem), unfit=isinstance(problem, Unfit))
                 return self.suspect.answer(replace(probe, inputs=inputs))

@@ -93,7 +93,7 @@ def _relative(logs: Floats, mean: Floats) -> Floats:
 
 
 def _both(suspect: Suspect, reconstruct: Reconstruct, probe: QueryProbe) -> tuple[Response, Response]:
-    return suspect.answer(probe), suspect.answer(replace(probe, inputs=reconstruct(probe.inputs)))
+    return suspect.answer(probe), suspect.answer(replace(probe, inputs=reconstruct(np.asarray(probe.inputs))))
 
 
 def _alike(first: Floats, second: Floats) -> tuple[Floats, Floats]:

@@ -11,6 +11,7 @@ from onnxfp.codes.interface import Code
 from onnxfp.domain import Codebook, Symbols
 from onnxfp.keys.keystream import Keystream
 
+_BYTE = 256  # symbols
 BLOCK = 256  # recipients drawn at a time: memory stays flat in their number
 
 
@@ -21,7 +22,7 @@ def draw_words(keystream: Keystream, codebook: Codebook, recipients: Sequence[st
 
 def symbols_of(drawn: npt.NDArray[np.uint16], codebook: Codebook) -> Symbols:
     """Return the symbols of uniform 16-bit words, both (recipients, positions)."""
-    symbols = np.zeros(drawn.shape, dtype=np.uint8)
+    symbols: Symbols = np.zeros(drawn.shape, dtype=np.uint8 if codebook.alphabet <= _BYTE else np.uint16)
     for threshold in codebook.thresholds.T:
         symbols += drawn >= threshold
     return symbols

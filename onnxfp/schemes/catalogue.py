@@ -9,12 +9,13 @@ from onnxfp.schemes.deepmarks import DeepMarks
 from onnxfp.schemes.deeptrace import DeepTrace
 from onnxfp.schemes.extra_class import ExtraClass
 from onnxfp.schemes.interface import Scheme
+from onnxfp.schemes.pools import Pools
 from onnxfp.schemes.spread import Spread
 from onnxfp.schemes.zhang import Zhang
 from onnxfp.schemes.zhang_paper import ZhangPaper
 
 CATALOGUE: dict[str, Scheme[Any]] = {
-    scheme.name: scheme for scheme in (Spread(), DeepMarks(), Zhang(), ZhangPaper(), ExtraClass(), DeepTrace())
+    scheme.name: scheme for scheme in (Spread(), DeepMarks(), Zhang(), ZhangPaper(), ExtraClass(), DeepTrace(), Pools())
 }
 
 

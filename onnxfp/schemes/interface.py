@@ -102,6 +102,10 @@ class Scheme(ABC, Generic[Key]):
     """Whether symbols are written into the head of an artifact that was prepared for it: then `select` is given
     ``features`` (samples, features), what the head hears of the owner's inputs, and `keygen` a profile with a head."""
 
+    handed: frozenset[str] = frozenset()
+    """Samples that the owner hands over at every look, which is about these data and no model; the vault keeps only
+    their digest."""
+
     @abstractmethod
     def options(self, values: Mapping[str, Any]) -> Any:
         """Return this scheme's options from plain values (as read from JSON); unknown names are refused.

@@ -91,7 +91,7 @@ class Endpoint:
                 return Unanswered("it is a remote endpoint, sealed: it answers inputs and shows no weights")
             case QueryProbe():
                 try:
-                    return self._query(probe.inputs)
+                    return self._query(np.asarray(probe.inputs))
                 except (Refused, UsageError) as problem:
                     return Unanswered(self.options.discreet(str(problem)))
         assert_never(probe)

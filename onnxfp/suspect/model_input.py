@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnxfp.domain import Rows
 from onnxfp.errors import UsageError
 
 Inputs = npt.NDArray[np.generic]
@@ -45,7 +46,7 @@ def numpy_type(kind: str) -> str:
     return _TYPES.get(kind, kind)
 
 
-def check_fits(inputs: Inputs, takes: ModelInput) -> None:
+def check_fits(inputs: Rows, takes: ModelInput) -> None:
     """Refuse inputs that the model cannot take, whatever their values.
 
     Raises:
@@ -56,7 +57,7 @@ def check_fits(inputs: Inputs, takes: ModelInput) -> None:
         raise UsageError(f"it takes {takes.dtype}, which has no numpy type; use a model with another input")
     if inputs.dtype.kind not in "biuf":
         raise UsageError(f"it takes {takes.dtype}, they are {inputs.dtype}; give numbers")
-    if not inputs.ndim or not len(inputs):
+    if not len(inputs.shape) or not len(inputs):
         raise UsageError("there are none; give at least one")
     # A model that does not say how many axes it takes says for itself whether these are right.
     mine, theirs = inputs.shape[1:], takes.shape[1:]

@@ -12,12 +12,13 @@ from typing import final
 
 import numpy as np
 
+from onnxfp.domain import Rows
 from onnxfp.errors import UsageError
 from onnxfp.suspect.channel import ROOM, TooLarge
 from onnxfp.suspect.facts import Facts, Implausible, Installed, facts, installed, one_line
 from onnxfp.suspect.gathered import Gathered, Output
 from onnxfp.suspect.limits import DEFAULT, LEAST, Limits, memory_of
-from onnxfp.suspect.model_input import Inputs, check_fits, fitted
+from onnxfp.suspect.model_input import check_fits, fitted
 from onnxfp.suspect.worker import Lost, Worker, start_worker
 
 _BATCH = 256
@@ -36,7 +37,7 @@ class Running:
         self._resident = resident
         self._batch = _FIRST
 
-    def outputs(self, inputs: Inputs, *, everything: bool) -> list[tuple[str, Output]]:
+    def outputs(self, inputs: Rows, *, everything: bool) -> list[tuple[str, Output]]:
         """Return what the model says to inputs (samples, ...): with `everything` its first output, whatever its shape.
 
         Raises:
@@ -55,7 +56,7 @@ class Running:
             gathered.add(outputs[:wanted], sent, samples)
         return gathered.outputs()
 
-    def _check(self, inputs: Inputs) -> None:
+    def _check(self, inputs: Rows) -> None:
         if self.known.count != 1:
             names = ", ".join(ascii(name)[:40] for name in self.known.inputs)
             raise UsageError(f"it takes {self.known.count} inputs ({names}), expected one")
@@ -63,10 +64,10 @@ class Running:
         if self._each(inputs) * (self.known.input.batch or 1) > ROOM:
             raise UsageError(f"a batch of {self.known.input.batch or 1} takes more than {ROOM >> 20} MiB")
 
-    def _each(self, inputs: Inputs) -> int:
+    def _each(self, inputs: Rows) -> int:
         return max(1, math.prod(inputs.shape[1:]) * np.dtype(self.known.input.dtype).itemsize)
 
-    def _batches(self, inputs: Inputs) -> Iterator[tuple[Sequence[Output], int, int]]:
+    def _batches(self, inputs: Rows) -> Iterator[tuple[Sequence[Output], int, int]]:
         """Yield the outputs for one batch after another, how many inputs were sent, and how many of them count."""
         at, fixed = 0, self.known.input.batch
         while at < len(inputs):

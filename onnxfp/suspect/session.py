@@ -13,12 +13,12 @@ from typing import Self, assert_never, final
 import numpy as np
 import numpy.typing as npt
 
-from onnxfp.domain import Answered, Probe, QueryProbe, Response, Unanswered, WeightProbe
+from onnxfp.domain import Answered, Probe, QueryProbe, Response, Rows, Unanswered, WeightProbe
 from onnxfp.errors import ArtifactError, OnnxfpError, UsageError
 from onnxfp.suspect.channel import TooLarge
 from onnxfp.suspect.gathered import Output, TooMuch
 from onnxfp.suspect.limits import DEFAULT, Limits
-from onnxfp.suspect.model_input import Inputs, ModelInput, Unfit
+from onnxfp.suspect.model_input import ModelInput, Unfit
 from onnxfp.suspect.outputs import Unreadable, class_answers
 from onnxfp.suspect.providers import DEVICES
 from onnxfp.suspect.running import Running, start_running
@@ -82,7 +82,7 @@ class Session:
                     return Unanswered(str(problem))
         assert_never(probe)
 
-    def outputs(self, inputs: Inputs) -> npt.NDArray[np.float64]:
+    def outputs(self, inputs: Rows) -> npt.NDArray[np.float64]:
         """Return the first output for inputs (samples, ...): (samples, features).
 
         Raises:
@@ -97,7 +97,7 @@ class Session:
             )
         return values.reshape(len(inputs), -1).astype(np.float64)
 
-    def _outputs(self, inputs: Inputs, *, everything: bool = False) -> list[tuple[str, Output]]:
+    def _outputs(self, inputs: Rows, *, everything: bool = False) -> list[tuple[str, Output]]:
         if isinstance(self._running, str):
             raise ArtifactError(f"{self._path} cannot be run: {self._running}")
         try:

@@ -20,9 +20,10 @@ from onnxfp.errors import UsageError
 _LEAST = 1 << 28  # bytes that any archive may unpack to
 _RATIO = 64  # how much larger than its file an archive may be; pictures are packed to a tenth, seldom to a fortieth
 _HEADER = 1 << 16
+_ROWS = 1024  # that are in memory at a time
 
 # What numpy and zipfile raise at damaged files.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     KeyError,
@@ -54,26 +55,34 @@ def read_npz(path: Path, expected: str, most: int | None = None) -> dict[str, np
     try:
         with path.open("rb") as file:
             return arrays_of(file, most)
-    except _UNREADABLE as problem:
+    except UNREADABLE as problem:
         what = str(problem).partition("\n")[0][:200] or type(problem).__name__
         raise UsageError(f"{path}: expected an .npz with {expected}: {what}") from problem
 
 
 def arrays_of(file: BinaryIO, most: int | None = None) -> dict[str, npt.NDArray[Any]]:
     """Return all arrays of an archive; whatever is wrong with it raises one of many exceptions, none of them ours."""
-    size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if not zipfile.is_zipfile(file):
         file.seek(0)
         found = "a single array" if file.read(6) == np.lib.format.MAGIC_PREFIX else "no archive of arrays"
         raise ValueError(f"it is {found}")
     with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        total = sum(_unpacked(archive, member) for member in members)
-        limit = max(_LEAST, _RATIO * size) if most is None else min(most, max(_LEAST, _RATIO * size))
-        if total > limit:
-            raise ValueError(f"its {size} bytes unpack to {total}, more than {limit}")
-        return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+        check_arrays(file, archive, most)
+        return {member.filename.removesuffix(".npy"): _array(archive, member) for member in archive.infolist()}
+
+
+def check_arrays(file: BinaryIO, archive: zipfile.ZipFile, most: int | None = None) -> None:
+    """Refuse an archive that holds anything but arrays of numbers, or unpacks beyond its due; nothing is unpacked.
+
+    Raises:
+        ValueError: it does.
+    """
+    size = file.seek(0, io.SEEK_END)
+    total = sum(_unpacked(archive, member) for member in archive.infolist())
+    limit = max(_LEAST, _RATIO * size) if most is None else min(most, max(_LEAST, _RATIO * size))
+    if total > limit:
+        raise ValueError(f"its {size} bytes unpack to {total}, more than {limit}")
 
 
 def packed(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -90,9 +99,10 @@ def digest_of(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     """Return what identifies arrays with their names, whatever their order: SHA-256, hexadecimal."""
     total = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = arrays[name]
         total.update(repr((name, array.dtype.str, array.shape)).encode())
-        total.update(array.tobytes())
+        for at in range(0, max(1, len(array) if array.ndim else 1), _ROWS):
+            total.update((array[at : at + _ROWS] if array.ndim else array).tobytes())
     return total.hexdigest()
 
 

@@ -18,7 +18,7 @@ from onnxfp.schemes.catalogue import scheme_named
 from onnxfp.schemes.interface import Samples, Scheme
 
 OWNER, RECIPIENT = "owner", "recipient"
-_NONE: Samples = MappingProxyType({})
+NOTHING: Samples = MappingProxyType({})
 _LATER = ("of", "samples", "commitment", "committed_at", "beacon")
 
 
@@ -99,7 +99,7 @@ class DrawnChannel:
         return frozenset(segment.carrier for target in targets for segment in target.segments)
 
 
-def draw(channel: Channel, profile: ModelProfile, reference_key: Keystream, samples: Samples = _NONE) -> DrawnChannel:
+def draw(channel: Channel, profile: ModelProfile, reference_key: Keystream, samples: Samples = NOTHING) -> DrawnChannel:
     """Draw a channel's key; the same reference key, channel and samples give the same.
 
     Raises:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from onnxfp.domain import Access
 from onnxfp.errors import UsageError
 from onnxfp.ledger import DrawnEntry
 from onnxfp.schemes.catalogue import scheme_named
-from onnxfp.schemes.interface import Scheme
-from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel
+from onnxfp.schemes.interface import Samples, Scheme
+from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel, DrawnChannel
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.vault import Vault
 
@@ -23,6 +23,16 @@ class RegisteredClaim:
 
     reference: Reference
     channel: Channel
+    handed: Samples = field(default_factory=dict, repr=False)
+    """What of the owner's data it is about, where the vault does not keep them."""
+
+    def draw(self, vault: Vault) -> DrawnChannel:
+        """Draw its key.
+
+        Raises:
+            VaultError: what the vault keeps of the owner's data is missing or was changed.
+        """
+        return self.reference.draw(vault, self.channel, self.handed)
 
     @property
     def scheme(self) -> Scheme[Any]:
@@ -65,36 +75,88 @@ class RegisteredClaim:
         beacon = self.channel.beacon
         return hashlib.sha256(beacon.encode()).hexdigest()[:8] if beacon else ""
 
+    def why_absent(self, evidence: Handed | None) -> str:
+        """Return why it cannot be asked with these data, in words; empty where it can."""
+        if not self.scheme.handed:
+            return ""
+        if evidence is None:
+            return f"{self.name} is about data that the vault does not keep; give them with --data"
+        if evidence.digest != self.reference.digest:
+            return (
+                f"{self.name} is about other data than these {evidence.rows} rows: their digest is "
+                f"{evidence.digest[:12]}, not {self.reference.short}; give the file that was planned with, no row "
+                "missing or changed"
+            )
+        return ""
+
+    def about(self, evidence: Handed | None) -> RegisteredClaim:
+        """Return it with the data that it is about, if the vault does not keep them."""
+        return replace(self, handed=evidence.samples) if self.scheme.handed and evidence is not None else self
+
     def is_called(self, name: str) -> bool:
         """Return whether a person may have meant it: by its scheme, or by first digits."""
         by_digits = name != "" and (self.identifier.startswith(name) or (" " in name and self.name.startswith(name)))
         return name in ("", self.channel.scheme) or by_digits
 
 
+class Handed(Protocol):
+    """Data of the owner's that a look is given."""
+
+    @property
+    def digest(self) -> str:
+        """What identifies them."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def samples(self) -> Samples:
+        """They, by name."""
+        ...
+
+
 OwnersClaim = RegisteredClaim
 """One of the owner's."""
 
 
-def chosen_claims(references: Sequence[Reference], access: frozenset[Access], name: str) -> tuple[OwnersClaim, ...]:
+def chosen_claims(
+    references: Sequence[Reference], access: frozenset[Access], name: str, evidence: Handed | None = None
+) -> tuple[OwnersClaim, ...]:
     """Return the owner's claims that a suspect's access allows, of all references or those of some name.
 
+    Those about data that the vault does not keep are among them where these data are given.
+
     Raises:
-        UsageError: no claim has that name.
+        UsageError: no claim has that name, or the data are not those that it is about.
     """
-    claims = _claims(references, OWNER, access)
+    claims = _claims(references, OWNER, access, evidence)
     chosen = tuple(claim for claim in claims if claim.is_called(name))
     if name and not chosen:
+        absent = [claim for claim in _all_claims(references, OWNER, access) if claim.is_called(name)]
         known = ", ".join(claim.name for claim in claims) or "none"
-        raise UsageError(f"no claim that this suspect's access allows is called {name!r}; there are: {known}")
+        reason = absent[0].why_absent(evidence) if absent else f"there are: {known}"
+        raise UsageError(f"no claim that can be asked of this suspect is called {name!r}; {reason}")
     return chosen
 
 
-def claims_about_copies(references: Sequence[Reference], access: frozenset[Access]) -> tuple[RegisteredClaim, ...]:
-    """Return the claims, about recipients, that some access allows."""
-    return _claims(references, RECIPIENT, access)
+def claims_about_copies(
+    references: Sequence[Reference], access: frozenset[Access], evidence: Handed | None = None
+) -> tuple[RegisteredClaim, ...]:
+    """Return the claims, about recipients, that some access allows, and for which the data are there."""
+    return _claims(references, RECIPIENT, access, evidence)
 
 
-def _claims(references: Sequence[Reference], role: str, access: frozenset[Access]) -> tuple[RegisteredClaim, ...]:
+def _claims(
+    references: Sequence[Reference], role: str, access: frozenset[Access], evidence: Handed | None
+) -> tuple[RegisteredClaim, ...]:
+    claims = _all_claims(references, role, access)
+    return tuple(claim.about(evidence) for claim in claims if not claim.why_absent(evidence))
+
+
+def _all_claims(references: Sequence[Reference], role: str, access: frozenset[Access]) -> tuple[RegisteredClaim, ...]:
     return tuple(
         RegisteredClaim(reference, channel)
         for reference in references

@@ -40,6 +40,8 @@ class Intent:
     options: Mapping[str, Any]
     at: str
     """Now, UTC, ISO 8601."""
+    role: str = ""
+    """Whose words it is about; empty for the owner's, or for recipients' where the scheme tells copies apart."""
 
 
 def commit(vault: Vault, profile: ModelProfile, intent: Intent, data: Samples, ask: Ask) -> Committed:
@@ -69,8 +71,9 @@ def commit(vault: Vault, profile: ModelProfile, intent: Intent, data: Samples, a
     key = scheme.keygen(profile, samples, chosen, keystream)
     notes = scheme.lint(key)
     settled = asdict(scheme.settled(chosen, key))
-    role = RECIPIENT if scheme.traces_copies else OWNER
-    channel = Channel(role, scheme.name, settled, of=profile.digest, samples=keep_samples(vault, samples))
+    role = intent.role or (RECIPIENT if scheme.traces_copies else OWNER)
+    kept = keep_samples(vault, {name: array for name, array in samples.items() if name not in scheme.handed})
+    channel = Channel(role, scheme.name, settled, of=profile.digest, samples=kept)
     commitment = commitment_of({"claim": channel.to_json()}, reference_key)
     before = any(entry.commitment == commitment for entry in vault.ledger.commitments())
     entry = vault.ledger.commit(CommitmentEntry(commitment, profile.digest, channel.to_json(), intent.at))

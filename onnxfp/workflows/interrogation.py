@@ -1,5 +1,7 @@
 """Asking a suspect: position by position in keyed order, until the evidence is enough or the queries are used up.
 
+Where what one answer says depends on all the others, many are asked at a time, and nothing is weighed before the last.
+
 The e-value moves only when a position is complete, and every hypothesis of a reading is fixed or learns from earlier
 positions alone, so that stopping at any time is valid (see `verdict.betting`, steps 9 and 10). The order depends on the
 key and on what was spent, never on a codeword.
@@ -22,8 +24,10 @@ from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.talk import Talk
 
 Inputs = npt.NDArray[Any]
+RowNumbers = npt.NDArray[np.int64]
 
 _MOST_BYTES = 1 << 28  # sent at a time, ordinary inputs included
+_TOGETHER = 1024  # inputs sent at a time, where nothing is weighed before the last
 _PATIENCE = 3  # positions in a row without any answer before a suspect counts as gone
 _ENOUGH = 0.5  # of what was sent must have been answered, or the suspect did not do what it should
 NO_ROOM = "not asked: the limit allows no whole position, or what was collected answers none"
@@ -77,13 +81,16 @@ def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: 
                 responses[number] = suspect.answer(probe)
             case QueryProbe():
                 talks[number] = talk = Talk(probe)
-                for _ in _positions(talk, suspect, conduct, drawn.secret.derive("camouflage")):
-                    responses[number] = talk.response(talk.share)
-                    if conduct.stop and enough(_look(drawn, responses, claim, talks)):
-                        break
+                for _ in _rounds(talk, suspect, conduct, drawn.secret.derive("camouflage")):
+                    if conduct.stop and not probe.whole:
+                        responses[number] = talk.response(talk.share)
+                        if enough(_look(drawn, responses, claim, talks)):
+                            break
+                responses[number] = talk.response(talk.share) if talk.asked else responses[number]
             case _:
                 assert_never(probe)
-    fixed = conduct.fixed or public.codebook.positions == 1  # a single position is sent whole
+    sent_whole = all(talk is None or talk.probe.whole for talk in talks)
+    fixed = conduct.fixed or sent_whole or public.codebook.positions == 1
     look = _look(drawn, responses, claim, talks, fixed=fixed)
     decisive = not any(talks) or _decisive(drawn, talks, conduct)
     partly = any(0 < sum(map(talk.answered, talk.asked)) < len(talk.rows) for talk in talks if talk is not None)
@@ -121,23 +128,42 @@ def _look(
     )
 
 
-def _positions(talk: Talk, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> Iterator[int]:
-    """Ask position by position, yielding each as it is complete; a suspect that stays silent is left alone."""
+def _rounds(talk: Talk, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> Iterator[None]:
+    """Ask round by round, yielding after each; a suspect that stays silent is left alone."""
     silent, first, order = 0, talk.probe.before, _order(talk.probe, conduct)
     if first and order:
-        _send(talk, range(first), suspect, conduct, keystream.derive("before"))
-    for position in order:
-        rows = _rows(talk.probe, position)
-        conduct.spend([position])
-        heard = _send(talk, rows, suspect, conduct, keystream.derive("first", str(position)))
+        _send(talk, np.arange(first), suspect, conduct, keystream.derive("before"))
+    for name, positions, rows in _asked_together(talk.probe, order):
+        if positions:
+            conduct.spend(positions)
+        heard = _send(talk, rows, suspect, conduct, keystream.derive("first", name))
         if conduct.twice:
             again = Talk(talk.probe)
-            _send(again, rows, suspect, conduct, keystream.derive("again", str(position)))
-            talk.confirm(rows, again)
+            _send(again, rows, suspect, conduct, keystream.derive("again", name))
+            talk.confirm(rows.tolist(), again)
         silent = 0 if heard else silent + 1
-        yield position
+        yield
         if silent == _PATIENCE or talk.unfit:
             return
+
+
+def _asked_together(probe: QueryProbe, order: Sequence[int]) -> Iterator[tuple[str, list[int], RowNumbers]]:
+    """Yield what a round is called, which positions it is the first to ask for, and its rows."""
+    if not probe.whole:
+        for position in order:
+            yield str(position), [position], np.asarray(_rows(probe, position))
+        return
+    starts = probe.before + np.asarray(order, dtype=np.int64) * probe.each
+    size = max(1, min(_TOGETHER, _MOST_BYTES // max(1, _bytes_of(probe))))
+    for start in range(0, len(order) * probe.each, size):
+        at = np.arange(start, min(start + size, len(order) * probe.each))
+        begun = at[at % probe.each == 0] // probe.each
+        yield f"from {start}", [order[one] for one in begun], starts[at // probe.each] + at % probe.each
+
+
+def _bytes_of(probe: QueryProbe) -> int:
+    """Return the bytes of one input."""
+    return int(np.prod(probe.inputs.shape[1:])) * probe.inputs.dtype.itemsize
 
 
 def _order(probe: QueryProbe, conduct: Conduct) -> list[int]:
@@ -155,18 +181,18 @@ def _rows(probe: QueryProbe, position: int) -> range:
     return range(start, start + probe.each)
 
 
-def _send(talk: Talk, rows: range, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> bool:
+def _send(talk: Talk, rows: RowNumbers, suspect: Suspect, conduct: Conduct, keystream: Keystream) -> bool:
     """Send some triggers, hidden among ordinary inputs, and take in the answers; return whether there were any."""
-    triggers = talk.probe.inputs[rows.start : rows.stop]
+    triggers, numbers = talk.probe.inputs[rows], rows.tolist()
     room = max(0, _MOST_BYTES // max(1, triggers[:1].nbytes) - len(triggers))
     hiding = min(room, conduct.camouflage * len(triggers)) if conduct.ordinary is not None else 0
     if not hiding or conduct.ordinary is None:
-        return talk.take(rows, suspect.answer(QueryProbe(triggers)))
+        return talk.take(numbers, suspect.answer(QueryProbe(triggers)))
     drawn = keystream.derive("ordinary").words32(hiding).astype(np.int64) % len(conduct.ordinary)
     batch = np.concatenate([triggers, conduct.ordinary[drawn]])
     order = np.argsort(keystream.derive("order").words32(len(batch)), kind="stable")
     talk.ordinary += hiding
-    return talk.take(rows, _only_triggers(suspect.answer(QueryProbe(batch[order])), order, len(triggers)))
+    return talk.take(numbers, _only_triggers(suspect.answer(QueryProbe(batch[order])), order, len(triggers)))
 
 
 def _only_triggers(response: Response, order: npt.NDArray[np.int64], triggers: int) -> Response:

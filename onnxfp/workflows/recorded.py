@@ -63,7 +63,7 @@ class Recorded:
             case WeightProbe():
                 return self.weights.get(probe_digest(probe, reference), Unanswered("its weights were not read"))
             case QueryProbe():
-                digests = tuple(input_digests(probe.inputs))
+                digests = tuple(input_digests(np.asarray(probe.inputs)))
                 return _first(self.requests[digests]) if digests in self.requests else self._one_by_one(digests)
         assert_never(probe)
 

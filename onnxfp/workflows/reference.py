@@ -15,7 +15,9 @@ from onnxfp.domain import ModelProfile
 from onnxfp.errors import ArtifactError, VaultError
 from onnxfp.keys.keystream import Keystream
 from onnxfp.ledger import ReferenceEntry
-from onnxfp.workflows.channels import Channel, DrawnChannel, draw, profile_from_json, profile_to_json
+from onnxfp.schemes.catalogue import scheme_named
+from onnxfp.schemes.interface import Samples
+from onnxfp.workflows.channels import NOTHING, Channel, DrawnChannel, draw, profile_from_json, profile_to_json
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.samples import load_samples
 from onnxfp.workflows.vault import Vault
@@ -80,17 +82,18 @@ class Reference:
             yield artifact
 
     def drawn(self, vault: Vault, role: str | None = None) -> tuple[DrawnChannel, ...]:
-        """Draw the keys of its channels, of one role or of all.
+        """Draw the keys of its channels, of one role or of all, except those about data that must be handed in.
 
         Raises:
             VaultError: what a key needs of the owner's data is missing or was changed.
         """
-        return tuple(self.draw(vault, channel) for channel in self.channels if role in (None, channel.role))
+        chosen = [channel for channel in self.channels if role in (None, channel.role)]
+        return tuple(self.draw(vault, one) for one in chosen if not scheme_named(one.scheme).handed)
 
-    def draw(self, vault: Vault, channel: Channel) -> DrawnChannel:
-        """Draw the key of one of its channels."""
+    def draw(self, vault: Vault, channel: Channel, handed: Samples = NOTHING) -> DrawnChannel:
+        """Draw the key of one of its channels; what the vault does not keep of the owner's data is handed in."""
         key = vault.reference_key(channel.of or self.digest)
-        return draw(channel, self.profile, key, load_samples(vault, channel.samples))
+        return draw(channel, self.profile, key, {**load_samples(vault, channel.samples), **handed})
 
 
 def kept_at(vault: Vault, digest: str) -> Path:

@@ -31,6 +31,7 @@ from onnxfp.workflows.looking import (
     spender,
     spent_before,
 )
+from onnxfp.workflows.pool_data import PoolData, refuse_others, with_shadows
 from onnxfp.workflows.recorded import Recorded
 from onnxfp.workflows.suspects import ALL, SEALED, Device, Examined, examined_file
 from onnxfp.workflows.transcript import Transcript
@@ -65,11 +66,15 @@ class Tracing:
     """Send every trigger twice, to see whether the suspect changes its mind."""
     camouflage: int = 0
     """Ordinary inputs sent with every trigger."""
+    shadows: Sequence[str] = ()
+    """Digests of the models that it is compared with, where a claim is about pools."""
+    augment: int = 0
+    """Moved copies of each row that are asked besides, where a claim is about pools."""
 
     def settings(self) -> dict[str, Any]:
         """Return what was chosen, apart from alpha and the time; what was left alone is left out."""
         usual = asdict(Tracing(self.alpha, self.at))
-        return {name: value for name, value in asdict(self).items() if value != usual[name]}
+        return {name: value for name, value in asdict(self).items() if (value or usual[name]) != usual[name]}
 
 
 def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
@@ -79,7 +84,12 @@ def trace_file(vault: Vault, question: Question, progress: Progress) -> Verdict:
 
 
 def trace_suspect(
-    vault: Vault, suspect: Examined, asking: Tracing, progress: Progress, transcript: Transcript | None = None
+    vault: Vault,
+    suspect: Examined,
+    asking: Tracing,
+    progress: Progress,
+    transcript: Transcript | None = None,
+    data: PoolData | None = None,
 ) -> Verdict:
     """Whose copy is this suspect? All recipients' words of all references, in the channels that were chosen.
 
@@ -89,13 +99,16 @@ def trace_suspect(
         asking: which channels, and how much is asked.
         progress: told what is being done.
         transcript: takes down all answers.
+        data: what claims about pools are about; None leaves them out.
 
     Raises:
+        UsageError: what a claim is about does not do.
         TamperedError: the ledger is not whole.
     """
     vault.ledger.verify()
     recipients, references = vault.ledger.recipients(), registered_references(vault)
-    claims = claims_about_copies(references, CHANNELS[asking.channels])
+    claims = claims_about_copies(references, CHANNELS[asking.channels], data)
+    claims, asking = with_shadows(vault, claims, data, progress), _beside(asking, data)
     reason = _why_not(asking, claims, recipients)
     if reason:
         return replace(trace((), (), len(recipients), asking.alpha), reason=reason)
@@ -122,7 +135,13 @@ def trace_suspect(
     return verdict
 
 
-def replay_trace(vault: Vault, facts: Mapping[str, Any], recorded: Recorded, progress: Progress) -> Verdict:
+def _beside(asking: Tracing, data: PoolData | None) -> Tracing:
+    return asking if data is None else replace(asking, **data.settings)
+
+
+def replay_trace(
+    vault: Vault, facts: Mapping[str, Any], recorded: Recorded, progress: Progress, data: PoolData | None = None
+) -> Verdict:
     """Make a verdict again from a transcript: the same claims, recipients and settings; nothing is asked or logged.
 
     Raises:
@@ -130,9 +149,11 @@ def replay_trace(vault: Vault, facts: Mapping[str, Any], recorded: Recorded, pro
         TamperedError: the ledger is not whole.
     """
     vault.ledger.verify()
-    claims = recorded_claims(facts, claims_about_copies(registered_references(vault), ALL))
+    known = claims_about_copies(registered_references(vault), ALL, data)
+    claims = with_shadows(vault, recorded_claims(facts, known), data, progress)
     recipients = vault.ledger.recipients()[: facts["recipients"]]
     asking = recorded_asking(facts, Tracing)
+    refuse_others(data, asking.shadows, asking.augment)
     if len(recipients) < facts["recipients"] or asking.channels not in CHANNELS:
         raise UsageError("the transcript weighs recipients or channels that this vault does not have; use its own")
     spent = {key: frozenset(positions) for key, positions in facts["spent"].items()}
@@ -170,7 +191,7 @@ class _Looking:
         lost: list[str] = []
         for claim in sorted(claims, key=lambda claim: (claim.asks, claim.key)):
             try:
-                drawn = claim.reference.draw(self.vault, claim.channel)
+                drawn = claim.draw(self.vault)
                 conduct = hidden_among(self.vault, claim, self._conduct(claim, len(claims)))
             except VaultError as problem:
                 lost.append(f"{claim.name}: {problem}")

@@ -10,6 +10,7 @@ from onnxfp.domain import Verdict
 from onnxfp.errors import UsageError
 from onnxfp.verdict.look import ANSWERS, WEIGHTS
 from onnxfp.workflows.judge import Progress, Question
+from onnxfp.workflows.pool_data import PoolData, PoolsAt, open_pool_data
 from onnxfp.workflows.reaching import SuspectAt, reached, refuse_ignored
 from onnxfp.workflows.trace import Tracing, replay_trace, trace_suspect
 from onnxfp.workflows.transcript import Transcript, read_transcript, seal_key
@@ -25,18 +26,19 @@ class TraceRequest:
     suspect: SuspectAt = field(default_factory=SuspectAt)
     alpha: float = 1e-6
     channels: str = ""
-    """Empty for the weights of a file and the answers of a URL."""
+    """Empty for the weights of a file and the answers of a URL, or where candidate data are given."""
     limit: int = 0
     twice: bool = False
     camouflage: int = 0
     transcript: Path | None = None
     replay: Path | None = None
     force: bool = False
+    pools: PoolsAt = field(default_factory=PoolsAt)
 
     @property
     def chosen(self) -> str:
         """Which channels are looked at."""
-        return self.channels or (ANSWERS if self.suspect.remote else WEIGHTS)
+        return self.channels or (ANSWERS if self.suspect.remote or self.pools.data is not None else WEIGHTS)
 
     def asking(self) -> Tracing:
         """Return what is looked at, and how much is asked."""
@@ -89,17 +91,22 @@ def trace_request(vault: Vault, request: TraceRequest, progress: Progress) -> Ve
         UsageError: not exactly one suspect was named, or what was named cannot be used.
     """
     request.check()
-    if request.replay is not None:
-        facts, recorded = read_transcript(request.replay, seal_key(vault), "trace")
-        return replay_trace(vault, facts, recorded, progress)
+    with open_pool_data(vault, request.pools) as data:
+        if request.replay is not None:
+            facts, recorded = read_transcript(request.replay, seal_key(vault), "trace")
+            return replay_trace(vault, facts, recorded, progress, data)
+        return _traced(vault, request, data, progress)
+
+
+def _traced(vault: Vault, request: TraceRequest, data: PoolData | None, progress: Progress) -> Verdict:
     if request.transcript is None:
         with reached(vault, request.suspect) as suspect:
-            return trace_suspect(vault, suspect, request.asking(), progress)
+            return trace_suspect(vault, suspect, request.asking(), progress, None, data)
     refuse_inside_vault(request.transcript)
     check_target(request.transcript, force=request.force)
     transcript = Transcript()
     with reached(vault, request.suspect) as suspect:
-        verdict = trace_suspect(vault, suspect, request.asking(), progress, transcript)
+        verdict = trace_suspect(vault, suspect, request.asking(), progress, transcript, data)
     if transcript.facts:  # else nothing was looked at
         transcript.write(request.transcript, force=request.force, key=seal_key(vault))
     return verdict

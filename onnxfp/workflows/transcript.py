@@ -25,7 +25,10 @@ _LARGEST = 32 << 20  # bytes of a transcript that is read
 _MOST = 1 << 31  # claims, triggers or inputs that a transcript may speak of
 _FACTS = {"suspect": str, "at": str, "alpha": float, "besides": int, "settings": dict, "claims": list, "spent": dict}
 _LATER: dict[str, Any] = {"question": "verify", "recipients": 0}  # what the first transcripts did not say
-_SETTINGS = {"claim": str, "channels": str, "limit": int, "fixed": bool, "twice": bool, "camouflage": int}
+_SETTINGS = {
+    "claim": str, "channels": str, "limit": int, "fixed": bool, "twice": bool, "camouflage": int,
+    "dated": str, "shadows": list, "augment": int,
+}  # fmt: skip
 
 
 @final
@@ -131,7 +134,7 @@ def _asked(probe: Probe, reference: str) -> dict[str, Any]:
         case WeightProbe():
             return {"weights": probe_digest(probe, reference)}
         case QueryProbe():
-            return {"inputs": input_digests(probe.inputs)}
+            return {"inputs": input_digests(np.asarray(probe.inputs))}
     assert_never(probe)
 
 

@@ -25,6 +25,7 @@ from onnxfp.workflows.looking import (
     spender,
     spent_before,
 )
+from onnxfp.workflows.pool_data import PoolData, refuse_others, with_shadows
 from onnxfp.workflows.recorded import Recorded
 from onnxfp.workflows.suspects import Device, Examined, examined_file
 from onnxfp.workflows.transcript import Transcript
@@ -33,6 +34,9 @@ from onnxfp.workflows.vault import Vault
 _ONLY_COPIES = (
     "no claim of the owner's can be asked of this suspect; `onnxfp trace` asks whose copy it is, by what copies answer"
 )
+
+
+_SETTINGS = ("claim", "limit", "fixed", "twice", "camouflage", "dated", "shadows", "augment")
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,16 @@ class Asking:
     """Send every trigger of a position twice, to see whether the suspect changes its mind."""
     camouflage: int = 0
     """Ordinary inputs sent with every trigger."""
+    dated: str = ""
+    """When the suspect is known to have been there, ISO 8601: what was laid down later says nothing of it."""
+    shadows: Sequence[str] = ()
+    """Digests of the models that it is compared with, where a claim is about pools."""
+    augment: int = 0
+    """Moved copies of each row that are asked besides, where a claim is about pools."""
 
     def settings(self) -> dict[str, Any]:
         """Return what was chosen, apart from alpha and the time; what was left alone is left out."""
-        chosen = {name: getattr(self, name) for name in ("claim", "limit", "fixed", "twice", "camouflage")}
-        return {name: value for name, value in chosen.items() if value}
+        return {name: getattr(self, name) for name in _SETTINGS if getattr(self, name)}
 
 
 def verify_file(vault: Vault, question: Question, progress: Progress, device: Device = Device()) -> Verdict:  # noqa: B008
@@ -66,7 +75,12 @@ def verify_file(vault: Vault, question: Question, progress: Progress, device: De
 
 
 def verify_suspect(
-    vault: Vault, suspect: Examined, asking: Asking, progress: Progress, transcript: Transcript | None = None
+    vault: Vault,
+    suspect: Examined,
+    asking: Asking,
+    progress: Progress,
+    transcript: Transcript | None = None,
+    data: PoolData | None = None,
 ) -> Verdict:
     """Is this suspect ours? Every claim of the owner's that its access allows has the same weight.
 
@@ -76,14 +90,16 @@ def verify_suspect(
         asking: how much is asked.
         progress: told what is being done.
         transcript: takes down all answers.
+        data: what claims about pools are about; None leaves them out.
 
     Raises:
-        UsageError: no claim has the name that was given.
+        UsageError: no claim has the name that was given, or what a claim is about does not do.
         TamperedError: the ledger is not whole.
     """
     vault.ledger.verify()
     references = registered_references(vault)
-    claims = chosen_claims(references, suspect.access, asking.claim)
+    claims = with_shadows(vault, chosen_claims(references, suspect.access, asking.claim, data), data, progress)
+    asking = asking if data is None else replace(asking, **data.settings)
     absent = len(unborne(vault, references))  # also when one claim is chosen: what was drawn in vain was drawn
     spent = spent_before(vault, claims, suspect.place)
     asked = ["verify", len(references), *filter(None, (asking.settings(), sum(map(len, spent.values()))))]
@@ -106,16 +122,21 @@ def verify_suspect(
     return verdict
 
 
-def replay(vault: Vault, facts: Mapping[str, Any], recorded: Recorded, progress: Progress) -> Verdict:
+def replay(
+    vault: Vault, facts: Mapping[str, Any], recorded: Recorded, progress: Progress, data: PoolData | None = None
+) -> Verdict:
     """Make a verdict again from a transcript: the same claims, alpha and settings; nothing is asked or logged.
 
     Raises:
-        UsageError: a claim of the transcript is not in this vault.
+        UsageError: a claim of the transcript is not in this vault, or it takes other data.
         TamperedError: the ledger is not whole.
     """
     vault.ledger.verify()
-    chosen = recorded_claims(facts, chosen_claims(registered_references(vault), frozenset(Access), ""))
-    asking, suspect = recorded_asking(facts, Asking), recorded_suspect(facts, recorded)
+    asking = recorded_asking(facts, Asking)
+    refuse_others(data, asking.shadows, asking.augment)
+    known = chosen_claims(registered_references(vault), frozenset(Access), "", data)
+    chosen = with_shadows(vault, recorded_claims(facts, known), data, progress)
+    suspect = recorded_suspect(facts, recorded)
     spent = {key: frozenset(positions) for key, positions in facts["spent"].items()}
     ears = Ears(progress, None, spent)
     verdict = weigh_claims(vault, suspect, chosen, asking, Terms(facts["alpha"], facts["besides"]), ears)
@@ -145,6 +166,9 @@ def weigh_claims(
         ears.progress(f"holding it against reference {reference.short}")
         heard = answerer if ears.transcript is None else ears.transcript.of(answerer, reference.digest)
         for claim in (claim for claim in claims if claim.reference.digest == reference.digest):
+            if asking.dated and claim.laid_down_at > asking.dated:
+                lost.append(f"{claim.name} was laid down at {claim.laid_down_at}, after the suspect of {asking.dated}")
+                continue
             conduct = Conduct(
                 threshold=threshold,
                 stop=terms.stop,
@@ -157,7 +181,7 @@ def weigh_claims(
                 can_be_asked=suspect.can_be_asked,
             )
             try:
-                drawn, conduct = reference.draw(vault, claim.channel), hidden_among(vault, claim, conduct)
+                drawn, conduct = claim.draw(vault), hidden_among(vault, claim, conduct)
             except VaultError as problem:
                 lost.append(f"{claim.name}: {problem}")
                 continue

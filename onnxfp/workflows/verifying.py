@@ -21,6 +21,7 @@ from onnxfp.workflows.arrays import read_npz
 from onnxfp.workflows.claims import OwnersClaim, chosen_claims
 from onnxfp.workflows.judge import Progress, registered_references
 from onnxfp.workflows.looking import ANYWHERE
+from onnxfp.workflows.pool_data import PoolData, PoolsAt, open_pool_data
 from onnxfp.workflows.reaching import SuspectAt, reached, refuse_ignored
 from onnxfp.workflows.recorded import Recorded, input_digests
 from onnxfp.workflows.suspects import SEALED, Examined, ExaminedSealed
@@ -47,11 +48,13 @@ class VerifyRequest:
     queries: Path | None = None
     responses: Path | None = None
     force: bool = False
+    dated: str = ""
+    pools: PoolsAt = field(default_factory=PoolsAt)
 
     def asking(self) -> Asking:
         """Return how much is asked; of answers that are there already, all."""
         fixed = self.fixed or self.responses is not None
-        return Asking(self.alpha, self.at, self.claim, self.limit, fixed, self.twice, self.camouflage)
+        return Asking(self.alpha, self.at, self.claim, self.limit, fixed, self.twice, self.camouflage, self.dated)
 
 
 def verify_request(
@@ -70,19 +73,24 @@ def verify_request(
             f"{' and '.join(named) or 'none'}"
         )
     _refuse_ignored(request)
-    if request.queries is not None:
-        count = export_queries(vault, request.queries, request)
-        say(f"{count} triggers written to {request.queries}: they are spent, whoever sees them can filter them.")
-        return None
-    if request.replay is not None:
-        facts, recorded = read_transcript(request.replay, seal_key(vault))
-        return replay(vault, facts, recorded, progress)
+    with open_pool_data(vault, request.pools) as data:
+        if request.queries is not None:
+            count = export_queries(vault, request.queries, request, data)
+            say(f"{count} triggers written to {request.queries}: they are spent, whoever sees them can filter them.")
+            return None
+        if request.replay is not None:
+            facts, recorded = read_transcript(request.replay, seal_key(vault))
+            return replay(vault, facts, recorded, progress, data)
+        return _verified(vault, request, data, progress)
+
+
+def _verified(vault: Vault, request: VerifyRequest, data: PoolData | None, progress: Progress) -> Verdict:
     transcript = None if request.transcript is None else Transcript()
     if request.transcript is not None:
         refuse_inside_vault(request.transcript)
         check_target(request.transcript, force=request.force)
-    with _examined(vault, request) as suspect:
-        verdict = verify_suspect(vault, suspect, request.asking(), progress, transcript)
+    with _examined(vault, request, data) as suspect:
+        verdict = verify_suspect(vault, suspect, request.asking(), progress, transcript, data)
     if transcript is not None and request.transcript is not None:
         transcript.write(request.transcript, force=request.force, key=seal_key(vault))
     return verdict
@@ -95,15 +103,15 @@ def _refuse_ignored(request: VerifyRequest) -> None:
 
 
 @contextmanager
-def _examined(vault: Vault, request: VerifyRequest) -> Iterator[Examined]:
+def _examined(vault: Vault, request: VerifyRequest, data: PoolData | None) -> Iterator[Examined]:
     if request.responses is not None:
-        yield _responses(vault, request.responses, request.claim)
+        yield _responses(vault, request.responses, request.claim, data)
     else:
         with reached(vault, request.suspect) as suspect:
             yield suspect
 
 
-def export_queries(vault: Vault, path: Path, request: VerifyRequest) -> int:
+def export_queries(vault: Vault, path: Path, request: VerifyRequest, data: PoolData | None = None) -> int:
     """Write all triggers of the chosen claims to an ``.npz``, and record them as spent; return how many.
 
     Raises:
@@ -112,7 +120,7 @@ def export_queries(vault: Vault, path: Path, request: VerifyRequest) -> int:
     refuse_inside_vault(path)
     check_target(path, force=request.force)
     vault.ledger.verify()
-    claims = chosen_claims(registered_references(vault), SEALED, request.claim)
+    claims = chosen_claims(registered_references(vault), SEALED, request.claim, data)
     inputs, positions = _triggers(vault, claims)
     for claim, count in zip(claims, positions, strict=True):
         vault.ledger.spend(claim.triggers, ANYWHERE, range(count), request.at)
@@ -128,23 +136,23 @@ def _triggers(vault: Vault, claims: tuple[OwnersClaim, ...]) -> tuple[npt.NDArra
         raise UsageError("no claim can be asked: mark a model first, with `onnxfp mark`")
     inputs, positions = [], []
     for claim in claims:
-        public = claim.reference.draw(vault, claim.channel).public
+        public = claim.draw(vault).public
         probes = [p for p in claim.scheme.probes(public) if isinstance(p, QueryProbe)]
-        inputs += [probe.inputs for probe in probes]
+        inputs += [np.asarray(probe.inputs) for probe in probes]
         positions.append(max((len(probe.inputs) - probe.before) // probe.each for probe in probes))
     if len({(part.dtype, part.shape[1:]) for part in inputs}) > 1:
         raise UsageError(f"the claims ask inputs of different forms; name one: {', '.join(c.name for c in claims)}")
     return np.concatenate(inputs), positions
 
 
-def _responses(vault: Vault, path: Path, claim: str) -> ExaminedSealed:
+def _responses(vault: Vault, path: Path, claim: str, data: PoolData | None) -> ExaminedSealed:
     """Return the answers that somebody else collected, in the order of the triggers or with their ids.
 
     Raises:
         UsageError: they cannot be read, or are not as many.
     """
     outputs = read_npz(path, "the model's outputs")
-    triggers, _ = _triggers(vault, chosen_claims(registered_references(vault), SEALED, claim))
+    triggers, _ = _triggers(vault, chosen_claims(registered_references(vault), SEALED, claim, data))
     ids = [str(one) for one in outputs.pop("ids", np.asarray(input_digests(triggers))).reshape(-1)]
     try:
         values = class_answers(list(outputs.items()), len(ids))

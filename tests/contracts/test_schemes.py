@@ -310,7 +310,7 @@ def test_a_broken_scheme_breaks_the_law(law, broken, bench):
 
 @pytest.mark.parametrize("name", [name for name, scheme in CATALOGUE.items() if not scheme.writes_head])
 def test_a_scheme_that_writes_into_no_head_notices_none(name):
-    case, inputs = Case(CATALOGUE[name], {}), {"inputs": DATA["inputs"]}
+    case, inputs = Case(CATALOGUE[name], {}), {one: DATA[one] for one in ("inputs", "labels")}
     options, key = case.scheme.options({}), key_number(1)
     samples = case.scheme.select(inputs, options, key, reference_answers)
     bare = case.scheme.keygen(replace(PROFILE, head=None), samples, options, key)

@@ -1,0 +1,189 @@
+"""Pool data: candidate data as a look is given them, with the shadow models that a suspect is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxfp.artifact import open_artifact
+from onnxfp.domain import Answered, Floats, QueryProbe, Unanswered
+from onnxfp.errors import UsageError
+from onnxfp.schemes.interface import Samples
+from onnxfp.suspect.session import open_session
+from onnxfp.workflows.arrays import read_npz
+from onnxfp.workflows.candidates import Candidates, open_candidates
+from onnxfp.workflows.channels import OWNER
+from onnxfp.workflows.claims import RegisteredClaim
+from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.judge import Progress
+from onnxfp.workflows.plan_pools import blind_of
+from onnxfp.workflows.vault import Vault
+
+ROWS = "train_rows"
+
+
+@dataclass(frozen=True)
+class PoolsAt:
+    """Where the data of pools are, and what a suspect is compared with."""
+
+    data: Path | None = None
+    """None for no data: then no claim about pools is weighed."""
+    shadows: tuple[str, ...] = ()
+    """Model files; after a comma, an ``.npz`` whose `train_rows` says which rows one was trained on, if on any."""
+    augment: int = 0
+    """Moved copies of each row that are asked besides."""
+
+    def check(self) -> None:
+        """Refuse what would be ignored.
+
+        Raises:
+            UsageError: something is said of data that are not given.
+        """
+        if self.data is None and (self.shadows or self.augment):
+            raise UsageError(
+                f"{'--shadow' if self.shadows else '--augment'} is about pools: give the candidate data with --data"
+            )
+
+
+@dataclass(frozen=True)
+class Shadowing:
+    """A shadow model that is there to be asked."""
+
+    path: Path
+    digest: str
+    member: npt.NDArray[np.bool_]
+    """(rows of the data,): which it was trained on."""
+
+
+@dataclass(frozen=True)
+class PoolData:
+    """What a look at pools is given."""
+
+    candidates: Candidates
+    shadows: tuple[Shadowing, ...] = ()
+    augment: int = 0
+
+    @property
+    def digest(self) -> str:
+        """That of the candidate data."""
+        return self.candidates.digest
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.candidates.inputs)
+
+    @property
+    def samples(self) -> Samples:
+        """The data by name, as a scheme takes them."""
+        return {**self.candidates.samples, "moved": np.asarray(self.augment)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a look depends on besides the suspect."""
+        return {"shadows": [shadow.digest for shadow in self.shadows], "augment": self.augment}
+
+
+@contextmanager
+def open_pool_data(vault: Vault, given: PoolsAt) -> Iterator[PoolData | None]:
+    """Open what a look at pools is given; nothing where no data are.
+
+    Raises:
+        UsageError: something cannot be read, or is of the wrong form.
+        ArtifactError: a shadow model is none.
+    """
+    given.check()
+    if given.data is None:
+        yield None
+        return
+    with open_candidates(given.data) as candidates:
+        shadows = tuple(_shadow(vault, text, len(candidates.inputs)) for text in given.shadows)
+        yield PoolData(candidates, shadows, given.augment)
+
+
+def with_shadows(
+    vault: Vault, claims: Sequence[RegisteredClaim], data: PoolData | None, progress: Progress
+) -> tuple[RegisteredClaim, ...]:
+    """Return claims with what the shadow models answer to the rows that they are about.
+
+    Raises:
+        UsageError: a shadow model does not answer with scores, or the owner's rows can be told without any model.
+    """
+    return tuple(
+        claim if data is None or not claim.scheme.handed else _with_shadows(vault, claim, data, progress)
+        for claim in claims
+    )
+
+
+def _with_shadows(vault: Vault, claim: RegisteredClaim, data: PoolData, progress: Progress) -> RegisteredClaim:
+    drawn = claim.draw(vault)
+    if claim.channel.role == OWNER:
+        progress("asking whether the rows can be told without a model")
+        blind = blind_of(drawn, OWNER, data.candidates)
+        if blind.told:
+            raise UsageError(f"{claim.name} proves nothing: {blind.says}; weigh another claim")
+    (probe,) = (probe for probe in drawn.scheme.probes(drawn.public) if isinstance(probe, QueryProbe))
+    answers = []
+    for shadow in data.shadows:
+        progress(f"asking shadow model {shadow.path.name}")
+        answers.append(_answers(shadow.path, probe))
+    members = np.asarray([shadow.member for shadow in data.shadows]).reshape(len(answers), data.rows)
+    return replace(claim, handed={**claim.handed, "shadows": _stacked(answers, len(probe.inputs)), "members": members})
+
+
+def refuse_others(data: PoolData | None, shadows: Sequence[str], augment: int) -> None:
+    """Refuse to make a verdict again with other shadow models, or other copies of rows.
+
+    Raises:
+        UsageError: they are others.
+    """
+    if data is not None and data.settings != {"shadows": list(shadows), "augment": augment}:
+        raise UsageError("the transcript was made with other shadow models or --augment; give the same again")
+
+
+def _answers(path: Path, probe: QueryProbe) -> Floats:
+    with open_session(path) as session:
+        match session.answer(probe):
+            case Answered(values) if values.ndim == 2:
+                return values
+            case Unanswered(reason):
+                raise UsageError(f"shadow model {path}: {reason}; give models of the same inputs")
+    raise UsageError(f"shadow model {path} returns labels without scores; give models that return scores")
+
+
+def _stacked(answers: Sequence[Floats], samples: int) -> npt.NDArray[np.float32]:
+    """Return (shadows, samples, classes): what has fewer classes never says the others."""
+    width = max((said.shape[1] for said in answers), default=1)
+    table = np.full((len(answers), samples, width), -np.inf, dtype=np.float32)
+    for row, said in zip(table, answers, strict=True):
+        row[:, : said.shape[1]] = said
+    return table
+
+
+def _shadow(vault: Vault, text: str, count: int) -> Shadowing:
+    name, _, rows = text.partition(",")
+    path, member = Path(name), np.zeros(count, dtype=bool)
+    if rows:
+        member[_rows(Path(rows), count)] = True
+    with open_artifact(path) as artifact:
+        digest = cached_digest(artifact, vault.root / "digests.json")
+    which = f":{int(member.sum())}" if rows else ""
+    return Shadowing(path, f"{digest[:32]}{which}", member)
+
+
+def _rows(path: Path, count: int) -> npt.NDArray[np.int64]:
+    arrays: Mapping[str, npt.NDArray[Any]] = read_npz(path, f"`{ROWS}`")
+    rows = arrays.get(ROWS)
+    if rows is None or rows.dtype.kind not in "iu" or rows.ndim != 1:
+        raise UsageError(f"{path}: expected an .npz with `{ROWS}`, row numbers of the candidate data")
+    if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= count):
+        raise UsageError(
+            f"{path} has rows {rows.min()} to {rows.max()}, the data have {count}; give rows of these data"
+        )
+    return rows.astype(np.int64)
