@@ -23,6 +23,11 @@ SECRET_BYTES = 32
 _BLOCK = 16  # bytes of one AES block
 
 
+def public_numbers(label: str) -> Keystream:
+    """Return a keystream that anybody can draw: for numbers that need be no secret and the same everywhere."""
+    return Keystream(hashlib.sha256(b"onnxfp/public/" + label.encode()).digest())
+
+
 @final
 @dataclass(frozen=True)
 class Keystream:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxfp.domain import Rows
+from onnxfp.keys.keystream import public_numbers
 
 ALIKE = 0.98  # correlation of two rows about the mean row, from which on they are near-duplicates
 
@@ -21,7 +22,7 @@ _BANDS, _BITS = 12, 24  # two rows of correlation 0.98 fall together with probab
 _FOLDED = 1024  # numbers that a long row is folded to
 _NEIGHBOURS = 4  # rows of one word with which each is compared
 _BLOCK = 2048
-_SEED = 20220904  # public: what is near is no secret
+_PUBLIC = public_numbers("near-duplicates")  # what is near is no secret
 
 
 def groups(inputs: Rows, alike: float = ALIKE) -> npt.NDArray[np.int64]:
@@ -68,9 +69,9 @@ def _mean(inputs: Rows) -> npt.NDArray[np.float32]:
 
 def _words(inputs: Rows, mean: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
     """Return (rows, bands): words that near-duplicates are likely to share."""
-    random = np.random.default_rng(_SEED)
-    fold = _folding(len(mean), random)
-    directions = random.standard_normal((min(len(mean), _FOLDED), _BANDS * _BITS), dtype=np.float32)
+    fold, width = _folding(len(mean)), min(len(mean), _FOLDED)
+    drawn = _PUBLIC.derive("directions").normals(width * _BANDS * _BITS)
+    directions = drawn.astype(np.float32).reshape(width, _BANDS * _BITS)
     weights = (1 << np.arange(_BITS)).astype(np.uint32)
     parts = []
     for block in _blocks(inputs):
@@ -80,14 +81,15 @@ def _words(inputs: Rows, mean: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32
     return np.concatenate(parts)
 
 
-def _folding(size: int, random: np.random.Generator) -> Any:
+def _folding(size: int) -> Any:
     """Return a sparse (size, folded) map that keeps inner products in the mean; None for rows that are short."""
     from scipy.sparse import csr_array
 
     if size <= _FOLDED:
         return None
-    signs = random.choice(np.asarray([-1.0, 1.0], dtype=np.float32), size)
-    return csr_array((signs, (np.arange(size), random.integers(0, _FOLDED, size))), shape=(size, _FOLDED))
+    drawn = _PUBLIC.derive("folding").words32(size)
+    signs = np.where(drawn >> np.uint32(31), 1.0, -1.0).astype(np.float32)
+    return csr_array((signs, (np.arange(size), drawn % np.uint32(_FOLDED))), shape=(size, _FOLDED))
 
 
 def _candidates(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:

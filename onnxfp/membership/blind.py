@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from onnxfp.domain import Floats, Rows, Symbols
 from onnxfp.errors import UsageError
+from onnxfp.keys.keystream import public_numbers
 
 CONFIDENCE = 0.9999
 
 _FOLDS = 5
 _FEATURES = 64
 _BLOCK = 2048
-_SEED = 20240624
+_PUBLIC = public_numbers("blind baseline")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def blind_baseline(inputs: Rows, labels: npt.NDArray[np.int64], rows: npt.NDArra
 def _features(inputs: Rows, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """Return (rows, features): public random projections, what they are like overall, and where they come from."""
     size = int(np.prod(inputs.shape[1:]))
-    directions = np.random.default_rng(_SEED).standard_normal((size, _FEATURES), dtype=np.float32) / np.sqrt(size)
+    drawn = _PUBLIC.derive("features").normals(size * _FEATURES).astype(np.float32)
+    directions = drawn.reshape(size, _FEATURES) / np.float32(np.sqrt(size))
     parts = []
     for at in range(0, len(rows), _BLOCK):
         chosen = rows[at : at + _BLOCK]
@@ -102,7 +104,8 @@ def _scores(features: npt.NDArray[np.float32]) -> Floats:
         raise UsageError("the blind baseline needs scikit-learn; install `onnxfp[pools]`") from problem
     positions, _, size, width = features.shape
     scores = np.zeros((positions, 2))
-    folds: list[Any] = np.array_split(np.random.default_rng(_SEED).permutation(positions), _FOLDS)
+    order = np.argsort(_PUBLIC.derive("folds").words32(positions), kind="stable")
+    folds: list[Any] = np.array_split(order, _FOLDS)
     for fold in folds:
         rest = np.setdiff1d(np.arange(positions), fold)
         if not len(fold) or not len(rest):

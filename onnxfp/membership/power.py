@@ -9,10 +9,11 @@ import numpy as np
 
 from onnxfp.domain import Floats
 from onnxfp.errors import UsageError
+from onnxfp.keys.keystream import public_numbers
 from onnxfp.membership.reading import SHIFTS
 
 _DRAWS = 40_000
-_SEED = 20220904
+_PUBLIC = public_numbers("power")
 _SCORES = 6  # among which, and their strengths, the bet is divided
 _MOST = 10_000_000
 _ARRAY = 8_000_000  # numbers drawn at a time, at most
@@ -64,8 +65,8 @@ def needed(effect: float, pools: int, size: int, alpha: float, power: float) -> 
 
 def gains(shift: float, pools: int) -> Floats:
     """Return (strengths, draws): what one position adds to the logarithm of the e-value, by strength of the bet."""
-    random = np.random.default_rng(_SEED)
-    standing = random.standard_normal((max(1000, min(_DRAWS, _ARRAY // pools)), pools))
+    draws = max(1000, min(_DRAWS, _ARRAY // pools))
+    standing = _PUBLIC.normals(draws * pools).reshape(draws, pools)
     standing[:, 0] += shift  # the pool that was trained on
     return np.stack([one * standing[:, 0] - np.log(np.mean(np.exp(one * standing), axis=1)) for one in SHIFTS])
 

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxfp.domain import Rows
+from onnxfp.keys.keystream import public_numbers
 
 MOST = 32  # moved copies of a row
 
 _LEAST_SIDE = 8  # of a picture; what is smaller, or has no rows and columns, is disturbed and not moved
 _CHANNELS = 4
 _NOISE = 0.05  # of the deviation of a row's own numbers
-_SEED = 20220904  # public: how rows are disturbed is no secret
+_PUBLIC = public_numbers("views")  # how rows are disturbed is no secret
 
 
 @final
@@ -80,7 +81,7 @@ class Views:
             return moved
         if values.dtype.kind != "f":
             return values
-        noise = np.random.default_rng((_SEED, copy)).standard_normal(values.shape[1:])
+        noise = _PUBLIC.derive(str(copy)).normals(int(np.prod(values.shape[1:]))).reshape(values.shape[1:])
         spread = values.reshape(len(values), -1).std(axis=1).reshape(-1, *[1] * (values.ndim - 1))
         disturbed: npt.NDArray[Any] = (values + _NOISE * spread * noise).astype(values.dtype)
         return disturbed

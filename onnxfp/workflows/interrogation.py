@@ -89,7 +89,7 @@ def interrogate(drawn: DrawnChannel, suspect: Suspect, conduct: Conduct, claim: 
                 responses[number] = talk.response(talk.share) if talk.asked else responses[number]
             case _:
                 assert_never(probe)
-    sent_whole = all(talk is None or talk.probe.whole for talk in talks)
+    sent_whole = any(talks) and all(talk is None or talk.probe.whole for talk in talks)
     fixed = conduct.fixed or sent_whole or public.codebook.positions == 1
     look = _look(drawn, responses, claim, talks, fixed=fixed)
     decisive = not any(talks) or _decisive(drawn, talks, conduct)
