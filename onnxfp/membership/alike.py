@@ -1,12 +1,13 @@
 """Near-duplicates: rows so alike that a model trained on one has as good as trained on the other.
 
-Rows are compared by the sines of public random directions (SimHash, Charikar 2002) and what falls together is looked at
-again: no pair of rows is compared that has not one of twelve words of 24 bits in common. Memory is flat in the size of
-a row, and 36 bytes for each row.
+Rows are compared by the signs of public random directions (SimHash, Charikar 2002) and what falls together is looked at
+again: no pair of rows is compared that has not one of twelve words of 24 bits in common. Rows that are equal are found
+by their digests. Memory is flat in the size of a row: below a kilobyte for each.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ _BANDS, _BITS = 12, 24  # two rows of correlation 0.98 fall together with probab
 _FOLDED = 1024  # numbers that a long row is folded to
 _NEIGHBOURS = 4  # rows of one word with which each is compared
 _BLOCK = 2048
+_LARGEST = 1e15  # a number beyond counts as none: its square is past what 32 bits hold
 _PUBLIC = public_numbers("near-duplicates")  # what is near is no secret
 
 
@@ -40,7 +42,7 @@ def groups(inputs: Rows, alike: float = ALIKE) -> npt.NDArray[np.int64]:
     mean = _mean(inputs)
     pairs = _candidates(_words(inputs, mean))
     close = np.concatenate([_are_alike(inputs, mean, pairs[at : at + _BLOCK], alike) for at in _starts(len(pairs))])
-    joined = pairs[close]
+    joined = np.concatenate([pairs[close], _equal(inputs)])
     graph = coo_array((np.ones(len(joined)), (joined[:, 0], joined[:, 1])), shape=(len(inputs),) * 2)
     _, group = connected_components(graph, directed=False)
     _, first = np.unique(group, return_index=True)
@@ -54,12 +56,22 @@ def _starts(count: int) -> range:
 
 def _blocks(inputs: Rows) -> Iterator[npt.NDArray[np.float32]]:
     for at in _starts(len(inputs)):
-        yield _flat(inputs[at : at + _BLOCK])
+        yield flat(inputs[at : at + _BLOCK])
 
 
-def _flat(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    flat = np.ascontiguousarray(rows).reshape(len(rows), -1).astype(np.float32)
-    return np.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
+def flat(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return (rows, numbers): each row in one line, with 0 for what is no number or an enormous one."""
+    with np.errstate(over="ignore"):
+        numbers = np.ascontiguousarray(rows).reshape(len(rows), -1).astype(np.float32)
+    return np.where(np.abs(numbers) < _LARGEST, numbers, np.float32(0.0))
+
+
+def _equal(inputs: Rows) -> npt.NDArray[np.int64]:
+    """Return (rows, 2): each row, and the first that equals it."""
+    lines = (line for block in _blocks(inputs) for line in block + np.float32(0.0))  # which makes 0 of -0
+    digests = b"".join(hashlib.blake2b(line.tobytes(), digest_size=16).digest() for line in lines)
+    _, first, same = np.unique(np.frombuffer(digests, dtype="<u8,<u8"), return_index=True, return_inverse=True)
+    return np.stack([first[same], np.arange(len(inputs))], axis=1)
 
 
 def _mean(inputs: Rows) -> npt.NDArray[np.float32]:
@@ -109,9 +121,7 @@ def _are_alike(
 ) -> npt.NDArray[np.bool_]:
     if not len(pairs):
         return np.zeros(0, dtype=bool)
-    one, other = (_flat(inputs[pairs[:, side]]) for side in (0, 1))
-    same = (one == other).all(axis=1)
-    one, other = one - mean, other - mean
+    one, other = (flat(inputs[pairs[:, side]]) - mean for side in (0, 1))
     scale = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    close: npt.NDArray[np.bool_] = same | (np.einsum("rf,rf->r", one, other) > alike * np.maximum(scale, 1e-30))
+    close: npt.NDArray[np.bool_] = np.einsum("rf,rf->r", one, other) > alike * np.maximum(scale, 1e-30)
     return close

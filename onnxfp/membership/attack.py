@@ -39,7 +39,10 @@ def attack(told: Told, shadows: tuple[Shadow, ...]) -> Mapping[str, Floats]:
 
 
 def _teaches(shadow: Shadow) -> bool:
-    return shadow.told.scored and min(int(shadow.member.sum()), int((~shadow.member).sum())) >= _FEWEST
+    if not shadow.told.scored:
+        return False
+    heard = np.isfinite(shadow.told.features()).all(axis=1)
+    return min(int((heard & shadow.member).sum()), int((heard & ~shadow.member).sum())) >= _FEWEST
 
 
 def _features(told: Told, others: tuple[Shadow, ...]) -> Floats:

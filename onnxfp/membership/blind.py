@@ -15,6 +15,7 @@ import numpy.typing as npt
 from onnxfp.domain import Floats, Rows, Symbols
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import public_numbers
+from onnxfp.membership.alike import flat
 
 CONFIDENCE = 0.9999
 
@@ -88,9 +89,9 @@ def _features(inputs: Rows, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float
     parts = []
     for at in range(0, len(rows), _BLOCK):
         chosen = rows[at : at + _BLOCK]
-        flat = np.nan_to_num(np.asarray(inputs[chosen], dtype=np.float32).reshape(len(chosen), -1))
-        overall = [flat.mean(axis=1), flat.std(axis=1), flat.min(axis=1), flat.max(axis=1), (flat == 0).mean(axis=1)]
-        parts.append(np.column_stack([flat @ directions, *overall, chosen / len(inputs)]))
+        seen = flat(inputs[chosen])
+        overall = [seen.mean(axis=1), seen.std(axis=1), seen.min(axis=1), seen.max(axis=1), (seen == 0).mean(axis=1)]
+        parts.append(np.column_stack([seen @ directions, *overall, chosen / len(inputs)]))
     return np.concatenate(parts).astype(np.float32)
 
 

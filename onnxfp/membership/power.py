@@ -10,7 +10,7 @@ import numpy as np
 from onnxfp.domain import Floats
 from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import public_numbers
-from onnxfp.membership.reading import SHIFTS
+from onnxfp.membership.reading import LARGEST, SHIFTS
 
 _DRAWS = 40_000
 _PUBLIC = public_numbers("power")
@@ -67,8 +67,10 @@ def gains(shift: float, pools: int) -> Floats:
     """Return (strengths, draws): what one position adds to the logarithm of the e-value, by strength of the bet."""
     draws = max(1000, min(_DRAWS, _ARRAY // pools))
     standing = _PUBLIC.normals(draws * pools).reshape(draws, pools)
+    standing -= shift / pools  # counted from the middle of all
     standing[:, 0] += shift  # the pool that was trained on
-    return np.stack([one * standing[:, 0] - np.log(np.mean(np.exp(one * standing), axis=1)) for one in SHIFTS])
+    scores = (np.clip(one * standing, -LARGEST, LARGEST) for one in SHIFTS)
+    return np.stack([score[:, 0] - np.log(np.mean(np.exp(score), axis=1)) for score in scores])
 
 
 def _positions(mean: float, deviation: float, wanted: float, surplus: float) -> float:

@@ -13,8 +13,8 @@ from onnxfp.membership.attack import attack
 from onnxfp.membership.scores import Shadow, Told, scores
 
 SHIFTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)  # deviations of a pool's score by which one that was trained on leads
+LARGEST = 8.0  # log-score
 _SILENT = 0.05  # weight of the hypothesis that says nothing
-_MOST = 8.0  # of a log-score
 _EXTREME = 0.005  # share of rows at either end that count as the one before them
 _FLAT = 1e-9  # smallest deviation of scores
 _WIDEST = 1 << 16  # classes
@@ -61,7 +61,7 @@ def pool_reading(asked: AskedPools, codebook: Codebook, response: Response) -> R
     told = asked.told(values)
     standing = np.stack([pooled(score, asked.form) for score in asked.scores(told).values()])
     shifts = np.asarray(SHIFTS)[None, :, None, None]
-    table = np.clip(shifts * standing[:, None], -_MOST, _MOST).reshape(-1, codebook.positions, codebook.alphabet)
+    table = np.clip(shifts * standing[:, None], -LARGEST, LARGEST).reshape(-1, codebook.positions, codebook.alphabet)
     weights = np.full(len(table), (1.0 - _SILENT) / len(table))
     return Reading(
         np.concatenate([np.zeros_like(table[:1]), table]),

@@ -54,7 +54,7 @@ class Views:
         chosen = np.arange(len(self))[samples]
         taken = np.array(self.inputs[self.rows[chosen // self.each]])
         which = chosen % self.each
-        for copy in np.unique(which[which > 0]):
+        for copy in np.unique(which[which > 0]) if self.moved else ():
             taken[which == copy] = self._moved(taken[which == copy], int(copy))
         return taken
 
@@ -82,7 +82,9 @@ class Views:
         if values.dtype.kind != "f":
             return values
         noise = _PUBLIC.derive(str(copy)).normals(int(np.prod(values.shape[1:]))).reshape(values.shape[1:])
-        spread = values.reshape(len(values), -1).std(axis=1).reshape(-1, *[1] * (values.ndim - 1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = np.nan_to_num(values.reshape(len(values), -1).std(axis=1), posinf=0.0)  # 0 for rows of no numbers
+        spread = spread.reshape(-1, *[1] * (values.ndim - 1))
         disturbed: npt.NDArray[Any] = (values + _NOISE * spread * noise).astype(values.dtype)
         return disturbed
 
