@@ -175,7 +175,21 @@ def _batches(
         block = windows[chosen, :, down, right]
         if recipe.mirror:
             block = torch.where(torch.rand(len(chosen), 1, 1, 1) < 0.5, block.flip(3), block)
-        yield (block / 255).contiguous(memory_format=torch.channels_last), classes[chosen].long()
+        wanted = classes[chosen]
+        yield (block / 255).contiguous(memory_format=torch.channels_last), wanted if wanted.ndim > 1 else wanted.long()
+
+
+def distilled(recipe: Recipe, teacher: Path, seed: int, rows: np.ndarray) -> Path:
+    """A network drawn anew that learnt a file's answers to some rows of the training images, without their labels."""
+    made_from = hashlib.sha256(repr((recipe, seed, teacher.name, rows.tolist())).encode()).hexdigest()[:8]
+    path = CACHE / f"{teacher.stem}-distilled-{seed}-{made_from}.onnx"
+    if not path.exists():
+        images = pixels(recipe.data)[0][rows]
+        logits = cnn.answers(teacher, images / np.float32(255)).astype(np.float64)
+        wanted = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
+        _export(_train(recipe, seed, path.with_suffix(".resume"), images, wanted), images.shape[1:], path)
+        path.with_suffix(".resume").unlink()
+    return path
 
 
 def _export(model: torch.nn.Module, shape: tuple[int, ...], path: Path) -> None:

@@ -59,8 +59,9 @@ class Conduct:
     """Positions that this suspect has seen before: they come last."""
     spend: Callable[[Sequence[int]], None] = lambda positions: None
     """Told which positions are about to be seen."""
-    can_be_asked: Callable[[Inputs], bool] = lambda inputs: True
-    """Whether the triggers of a position can be asked: those who answered elsewhere may not have been sent all."""
+    can_be_asked: Callable[[Inputs], bool] | None = None
+    """Whether the triggers of a position can be asked: those who answered elsewhere may not have been sent all. None
+    where anything can."""
     unasked: str = NO_ROOM
     """Why nothing was asked, where nothing is."""
 
@@ -169,7 +170,8 @@ def _bytes_of(probe: QueryProbe) -> int:
 def _order(probe: QueryProbe, conduct: Conduct) -> list[int]:
     """Return the positions to ask: in keyed order, those that were seen before last, as many as the limit allows."""
     every = ((position, _rows(probe, position)) for position in range((len(probe.inputs) - probe.before) // probe.each))
-    positions = [position for position, rows in every if conduct.can_be_asked(probe.inputs[rows.start : rows.stop])]
+    can = conduct.can_be_asked
+    positions = [position for position, rows in every if can is None or can(probe.inputs[rows.start : rows.stop])]
     ordered = sorted(positions, key=lambda position: position in conduct.last)
     sent = probe.each * (2 if conduct.twice else 1)
     return ordered[: max(0, conduct.limit - probe.before) // sent] if conduct.limit else ordered

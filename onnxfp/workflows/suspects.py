@@ -66,8 +66,9 @@ class Examined(Protocol):
         """Yield it beside each reference, the most similar first."""
         ...
 
-    def can_be_asked(self, inputs: Inputs) -> bool:
-        """Return whether it could answer some inputs (samples, ...): answers from elsewhere are what they are."""
+    @property
+    def knows(self) -> Callable[[Inputs], bool] | None:
+        """Whether it could answer some inputs (samples, ...): answers from elsewhere are what they are; None for any."""
         ...
 
 
@@ -92,6 +93,7 @@ class ExaminedFile:
     device: Device
     place: str = ""
     access: frozenset[Access] = ALL
+    knows: None = None
     _session: list[Session | Unanswered] = field(default_factory=list, repr=False)
 
     @property
@@ -117,10 +119,6 @@ class ExaminedFile:
                     else _passed_over(reference)
                 )
                 yield reference, BothWays(weights, self.outputs_for)
-
-    def can_be_asked(self, inputs: Inputs) -> bool:
-        """Anything can be asked."""
-        return True
 
     def outputs_for(self, probe: QueryProbe) -> Response:
         """Run the graph on some inputs; the process starts at the first of them."""
@@ -176,7 +174,7 @@ class ExaminedSealed:
     suspect: Suspect
     place: str = ""
     access: frozenset[Access] = SEALED
-    knows: Callable[[Inputs], bool] = lambda inputs: True
+    knows: Callable[[Inputs], bool] | None = None
     repeats: str | None = ""
     recorded_beside: Callable[[str], Suspect] | None = None
     """Where answers differ by reference: what answers beside the reference of a digest."""
@@ -189,10 +187,6 @@ class ExaminedSealed:
     def outputs_for(self, probe: QueryProbe) -> Response:
         """Ask it some inputs."""
         return self.suspect.answer(probe)
-
-    def can_be_asked(self, inputs: Inputs) -> bool:
-        """Return whether it knows an answer."""
-        return self.knows(inputs)
 
 
 @contextmanager

@@ -56,13 +56,19 @@ class Talk:
         if answers.values.ndim not in (1, 2) or len(answers.values) != len(rows) or 0 in answers.values.shape:
             self._note(f"{answers.values.shape} numbers came back for {len(rows)} inputs")
             return False
-        heard = [self._heard(np.atleast_1d(value)) for value in answers.values]
+        plain = self._are_plain(answers.values)
+        heard = [value if plain else self._heard(value) for value in answers.values.reshape(len(rows), -1)]
         if self.scored is None and any(value is not None for value in heard):
             self.scored = answers.values.ndim == 2
         heard = [None if value is None else self._in_form(value) for value in heard]
         for row, value in zip(rows, heard, strict=True):
             self.rows[row] = value
         return any(value is not None for value in heard)
+
+    def _are_plain(self, values: Floats) -> bool:
+        """Return whether all answers are scores of classes that the claim knows: then none needs a look of its own."""
+        known = values.ndim == 2 and 1 < values.shape[1] <= (self.probe.classes or _WIDEST)
+        return known and bool((values <= _CERTAIN).all() and np.isfinite(values).any(axis=1).all())
 
     def _heard(self, row: Floats) -> Floats | None:
         """Return one answer if it is one: a class, or log-probabilities of classes."""

@@ -217,7 +217,7 @@ class _Looking:
             camouflage=self.asking.camouflage,
             last=self.ears.spent.get(claim.key, frozenset()),
             spend=spender(self.vault, claim, self.suspect.place, self.asking.at),
-            can_be_asked=(lambda inputs: False) if shut else self.suspect.can_be_asked,
+            can_be_asked=(lambda inputs: False) if shut else self.suspect.knows,
             unasked=_KNOWN if self.known else NO_ROOM,
         )
 

@@ -178,7 +178,7 @@ def weigh_claims(
                 camouflage=asking.camouflage,
                 last=ears.spent.get(claim.key, frozenset()),
                 spend=spender(vault, claim, suspect.place, asking.at),
-                can_be_asked=suspect.can_be_asked,
+                can_be_asked=suspect.knows,
             )
             try:
                 drawn, conduct = claim.draw(vault), hidden_among(vault, claim, conduct)
