@@ -51,4 +51,4 @@ def _features(told: Told, others: tuple[Shadow, ...]) -> Floats:
     if not usable:
         return own
     hard = Hardness.of(usable)
-    return np.column_stack([own, told.margin() - hard.margin, hard.margin, np.log(hard.probability + 1e-6)])
+    return np.column_stack([own, told.itself.margin() - hard.margin, hard.margin, np.log(hard.probability + 1e-6)])

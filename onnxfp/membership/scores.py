@@ -37,6 +37,11 @@ class Told:
         """Whether there are scores, and not only labels."""
         return self.values.ndim == 3
 
+    @property
+    def itself(self) -> Told:
+        """The answers to the rows themselves, without those to moved copies."""
+        return Told(self.values[:, :1], self.labels)
+
     def right(self) -> Floats:
         """Return (rows,): the share of copies that are answered with the true label; NaN where none is answered."""
         said = self.values
@@ -63,12 +68,13 @@ class Told:
 
         Paper (5) tells nothing of its attack model; these are the features that the literature has in common.
         """
-        floored = self._floored().mean(axis=1)
+        floored = self._floored()[:, 0]
         ordered = -np.sort(-floored, axis=1)[:, :3]
         if ordered.shape[1] < 3:
             ordered = np.pad(ordered, ((0, 0), (0, 3 - ordered.shape[1])), constant_values=_FLOOR)
         entropy = -np.sum(np.exp(floored) * floored, axis=1)
-        return np.column_stack([ordered, entropy, self.loss(), self.margin(), self.right()])
+        own = self.itself
+        return np.column_stack([ordered, entropy, own.loss(), own.margin(), own.right(), self.loss(), self.right()])
 
     def _own(self) -> Floats:
         """(rows, copies): log-probability of the true label."""
@@ -94,10 +100,14 @@ class Shadow:
 
 
 def scores(told: Told, shadows: tuple[Shadow, ...] = ()) -> dict[str, Floats]:
-    """Return every score that can be made of the answers, by name, each (rows,); NaN where a row was not answered."""
+    """Return every score that can be made of the answers, by name, each (rows,); NaN where a row was not answered.
+
+    What is calibrated looks at the rows themselves; of moved copies the mean is a score of its own.
+    """
+    own, moved = told.itself, told.values.shape[1] > 1
     if not told.scored:
-        return {"agreement": told.right()}
-    found = {"loss": told.loss(), "margin": told.margin()}
+        return {"right": own.right(), **({"agreement": told.right()} if moved else {})}
+    found = {"loss": own.loss(), "margin": own.margin(), **({"averaged": told.loss()} if moved else {})}
     usable = tuple(shadow for shadow in shadows if shadow.told.scored and not shadow.member.all())
     if usable:
         hard = Hardness.of(usable)
@@ -123,7 +133,7 @@ class Hardness:
     def of(cls, shadows: tuple[Shadow, ...]) -> Hardness:
         """Ask the shadow models that were not trained on a row; where all were, all."""
         margins, losses = (
-            np.stack([getattr(shadow.told, name)() for shadow in shadows]) for name in ("margin", "loss")
+            np.stack([getattr(shadow.told.itself, name)() for shadow in shadows]) for name in ("margin", "loss")
         )
         out = np.stack([~shadow.member for shadow in shadows])
         out = np.where(out.any(axis=0), out, True) & np.isfinite(margins)

@@ -68,7 +68,7 @@ class Examined(Protocol):
 
     @property
     def knows(self) -> Callable[[Inputs], bool] | None:
-        """Whether it could answer some inputs (samples, ...): answers from elsewhere are what they are; None for any."""
+        """Whether it could answer some inputs (samples, ...), where answers are what they are; None for any inputs."""
         ...
 
 
