@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -73,6 +72,3 @@ def keep_markovs_bound(scores: np.ndarray, levels: tuple[float, ...] = (0.1, 0.0
     for level in levels:
         allowed = level + 4 * np.sqrt(level * (1 - level) / len(scores))
         assert np.mean(scores >= -np.log10(level)) <= allowed, f"e-values pass 1/{level:g} too often"
-
-
-Reader = Callable[[AskedPools, Codebook, Answered], object]

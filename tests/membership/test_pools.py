@@ -84,10 +84,10 @@ def test_as_many_rows_as_there_are_can_be_used_and_not_one_more():
     labels = np.array([0] * 7 + [1] * 4)
     assert draw_pools(labels, np.arange(11), (5, 2, 1), KEY).shape == (5, 2, 1)
     with pytest.raises(
-        CapacityError, match="not enough rows: 11 .* make 5 positions of 2 pools of 1 .* 6 are asked for"
+        CapacityError, match=r"not enough rows: 11 .* make 5 positions of 2 pools of 1 .* 6 are asked for"
     ):
         draw_pools(labels, np.arange(11), (6, 2, 1), KEY)
-    with pytest.raises(CapacityError, match="11 .* make 2 positions of 2 pools of 2 .* 3 are asked for"):
+    with pytest.raises(CapacityError, match=r"11 .* make 2 positions of 2 pools of 2 .* 3 are asked for"):
         draw_pools(labels, np.arange(11), (3, 2, 2), KEY)
     with pytest.raises(CapacityError, match="make 0 positions of 8 pools of 1"):
         draw_pools(labels, np.arange(11), (1, 8, 1), KEY)
