@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from onnxfp_cli.shared import (
 )
 
 _DATA = option("--data", type=MODEL, required=True, help="An .npz of all candidate rows: inputs and labels.")
+_SHADOWS = partial(option, "--shadow", "shadows", multiple=True, type=click.Path(), metavar="TEXT")
+"""Paths, so that the environment's twin may name several as PATH does, and blanks in a name are part of it."""
+
 _POOLS = option(
     "--pools", type=click.IntRange(2, 1024), default=2, show_default=True, help="Of each position, one is trained on."
 )
@@ -73,7 +77,7 @@ def plan_command(context: click.Context, /, form: str, **chosen: Any) -> None:
 @pools_group.command("check")
 @_DATA
 @option("--model", type=MODEL, help="A model of yours that was trained as planned: what does it show?")
-@option("--shadow", "shadows", multiple=True, help="As verify takes it.")
+@_SHADOWS(help="As verify takes it.")
 @option("--augment", type=click.IntRange(0, 32), default=0, help="As verify takes it.")
 @option("--to", "recipient", default="", help="Check the plan of this recipient.")
 @alpha_option
@@ -120,10 +124,7 @@ def pools_options(command: Command) -> Command:
 
 _OPTIONS = (
     option("--data", type=MODEL, help="Candidate data of `pools plan`: weigh claims about pools too."),
-    option(
-        "--shadow",
-        "shadows",
-        multiple=True,
+    _SHADOWS(
         help="A model of yours to compare with, not trained on the candidates; or FILE,ROWS.npz with its train_rows.",
     ),
     option("--augment", type=click.IntRange(0, 32), default=0, help="Moved copies of each row to ask besides."),

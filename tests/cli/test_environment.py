@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 import pytest
@@ -21,7 +22,8 @@ TWINS = {
     "trace": "ALPHA CHANNELS MAX_QUERIES TWICE CAMOUFLAGE TRANSCRIPT REPLAY PAPER DATA SHADOW AUGMENT DEVICE "
     "REQUIRE_DEVICE TRANSFORM INPUT RATE TIMEOUT RETRIES CA_FILE TOKEN_IN_CLEAR ALLOW_LINKS FORCE FORMAT",
     "verify": "ALPHA CLAIM DEVICE REQUIRE_DEVICE MAX_QUERIES FIXED TWICE CAMOUFLAGE TRANSCRIPT REPLAY QUERIES "
-    "RESPONSES DATED DATA SHADOW AUGMENT TRANSFORM INPUT RATE TIMEOUT RETRIES CA_FILE TOKEN_IN_CLEAR FORCE ALLOW_LINKS FORMAT",
+    "RESPONSES DATED DATA SHADOW AUGMENT TRANSFORM INPUT RATE TIMEOUT RETRIES CA_FILE TOKEN_IN_CLEAR FORCE ALLOW_LINKS "
+    "FORMAT",
     "attack": "WITH OUTPUT SEED FORCE FORMAT",
     "keys": "",
     "keys issue": "TO OUTPUT CLAIM EXPIRES FORCE FORMAT",
@@ -78,7 +80,28 @@ def test_an_option_hears_its_twin_and_nothing_else(words, twin, monkeypatch):
     monkeypatch.setenv(f"{prefix}_{twin}", "1")
     value, source = option.consume_value(context, {})
     assert source is ParameterSource.ENVIRONMENT
-    assert value in ("1", True)
+    assert value in ((["1"],) if option.multiple else ("1", True))
+
+
+@pytest.mark.parametrize(
+    ("words", "twin", "said", "heard"),
+    [
+        (
+            "verify",
+            "SHADOW",
+            os.pathsep.join(["my models/a.onnx,rows.npz", "b.onnx"]),
+            ("my models/a.onnx,rows.npz", "b.onnx"),
+        ),
+        ("trace", "SHADOW", "my models/a.onnx", ("my models/a.onnx",)),
+        ("pools check", "SHADOW", os.pathsep.join("ab"), ("a", "b")),
+        ("pools power", "SIZE", "1 10 100", (1, 10, 100)),
+    ],
+)
+def test_a_twin_names_several_paths_as_path_does_and_several_numbers_with_blanks(words, twin, said, heard, monkeypatch):
+    context = contexts()[words]
+    monkeypatch.setenv("_".join(["ONNXFP", *words.upper().split(), twin]), said)
+    option = options(context)[f"--{twin.lower()}"]
+    assert option.handle_parse_result(context, {}, [])[0] == heard
 
 
 def test_a_command_obeys_the_twins_and_the_command_line_wins(stage):
