@@ -15,7 +15,8 @@ from onnxfp.membership.scores import Shadow, Told, scores
 SHIFTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)  # deviations of a pool's score by which one that was trained on leads
 LARGEST = 8.0  # log-score
 _SILENT = 0.05  # weight of the hypothesis that says nothing
-_EXTREME = 0.005  # share of rows at either end that count as the one before them
+_EXTREME = 0.005  # share of rows at either end that count as the one before them,
+_RARE = 0.1  # or such a share of the rows that were trained on, where they are few
 _FLAT = 1e-9  # smallest deviation of scores
 _WIDEST = 1 << 16  # classes
 _CERTAIN = 1e-6  # a log-probability may exceed 0 by rounding
@@ -81,7 +82,8 @@ def pooled(score: Floats, form: tuple[int, int, int]) -> Floats:
     heard = np.isfinite(score)
     if not heard.any():
         return np.zeros(form[:2])
-    low, high = np.quantile(score[heard], [_EXTREME, 1.0 - _EXTREME])
+    extreme = min(_EXTREME, _RARE / form[1])
+    low, high = np.quantile(score[heard], [extreme, 1.0 - extreme])
     bounded = np.where(heard, np.clip(score, low, high), 0.0)
     middle, spread = bounded[heard].mean(), bounded[heard].std()
     standing = np.where(heard, bounded - middle, 0.0) / max(spread, _FLAT)
