@@ -116,7 +116,9 @@ def test_one_of_hundreds_of_pools_has_mean_one_too(alphabet):
         found = log10_e(pool_reading(asked, book, response), book, words)
         assert book.prior[0] @ 10.0**found == pytest.approx(1, abs=1e-9)
         assert found.std() > 0.01
-        assert found[-1] == found.max()
+    found = weighed(asked, labelled(asked, np.where(member, 8.0, -8.0), 1), words)
+    assert found.argmax() == alphabet - 1
+    assert found[-1] > 0.6 * np.log10(alphabet)
 
 
 def test_symbols_beyond_a_byte_are_drawn_and_weighed():
@@ -287,6 +289,15 @@ def test_a_row_that_was_not_answered_stands_in_the_middle():
     bounded = np.clip(score[heard], *np.quantile(score[heard], [0.005, 0.995]))
     assert standing[heard] == pytest.approx((bounded - bounded.mean()) / bounded.std())
     assert (pooled(np.full(200, np.nan), (100, 2, 1)) == 0).all()
+
+
+@pytest.mark.parametrize("pools", [2, 20, 300, 1024])
+def test_members_are_not_cut_off_where_they_are_few(pools):
+    """Of a thousand pools one is trained on: members are fewer than what counts as extreme in pairs."""
+    score = np.zeros((20, pools, 1))
+    score[:, 3 % pools] = 1.0
+    standing = pooled(score.reshape(-1), (20, pools, 1))
+    assert standing[:, 3 % pools] == pytest.approx(np.full(20, np.sqrt(pools - 1)), rel=1e-6)
 
 
 def test_scores_that_are_all_the_same_say_nothing():
