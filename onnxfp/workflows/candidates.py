@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from onnxfp.errors import UsageError
 from onnxfp.workflows.arrays import UNREADABLE, check_arrays, digest_of
 
+_CLASSES = 1 << 31
 _LOCAL = 30  # bytes of a local header of an archive before the name
 _WANTED = "an .npz with `inputs` and `labels`"
 
@@ -60,7 +62,11 @@ def open_candidates(path: Path) -> Iterator[Candidates]:
             raise UsageError(
                 f"{path} has inputs of {inputs.dtype} {list(inputs.shape)}; give rows as the model takes them"
             )
-        if labels.shape != (len(inputs),) or labels.dtype.kind not in "iu" or int(labels.min()) < 0:
+        if (
+            labels.shape != (len(inputs),)
+            or labels.dtype.kind not in "iu"
+            or not 0 <= int(labels.min()) <= int(labels.max()) < _CLASSES
+        ):
             raise UsageError(
                 f"{path} has {len(inputs)} inputs but labels of {labels.dtype} {list(labels.shape)}; give each the "
                 "number of its class"
@@ -82,20 +88,22 @@ def _array(file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, fi
     if member.compress_type == zipfile.ZIP_STORED:
         file.seek(member.header_offset)
         name, extra = struct.unpack("<HH", file.read(_LOCAL)[26:30])
-        return _map(file, member.header_offset + _LOCAL + name + extra)
+        return _map(file, member.header_offset + _LOCAL + name + extra, member.file_size)
     unpacked: BinaryIO = files.enter_context(TemporaryFile())  # noqa: SIM115 # the stack closes it
     with archive.open(member) as stream:
         shutil.copyfileobj(stream, unpacked, 1 << 20)
-    return _map(unpacked, 0)
+    return _map(unpacked, 0, unpacked.tell())
 
 
-def _map(file: BinaryIO, start: int) -> npt.NDArray[Any]:
-    """Map the array that begins at a place of a file."""
+def _map(file: BinaryIO, start: int, size: int) -> npt.NDArray[Any]:
+    """Map the array that begins at a place of a file and takes so many bytes there; beyond them is something else."""
     file.flush()
     file.seek(start)
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
+    if prod(shape) * dtype.itemsize > start + size - file.tell():
+        raise ValueError(f"{dtype} {list(shape)} is more than there is")
     if not all(shape) or not shape:
         return np.zeros(shape, dtype)
     return np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")

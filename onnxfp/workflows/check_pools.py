@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxfp.domain import QueryProbe, Unanswered
 from onnxfp.errors import UsageError
+from onnxfp.keys.recipient import canonical_name
 from onnxfp.membership.alike import groups
 from onnxfp.membership.pools import rows_to_train
 from onnxfp.membership.power import Needed, needed
@@ -19,8 +20,9 @@ from onnxfp.suspect.session import open_session
 from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.claims import RegisteredClaim, chosen_claims, claims_about_copies
 from onnxfp.workflows.judge import Progress, registered_references
-from onnxfp.workflows.plan_pools import SCHEME, blind_of
-from onnxfp.workflows.pool_data import PoolData, PoolsAt, open_pool_data, with_shadows
+from onnxfp.workflows.plan_pools import SCHEME, blind_of, called
+from onnxfp.workflows.pool_data import PoolData, PoolsAt, leads, open_pool_data, standard_errors, with_shadows
+from onnxfp.workflows.reaching import refuse_ignored
 from onnxfp.workflows.suspects import SEALED
 from onnxfp.workflows.vault import Vault
 
@@ -77,9 +79,14 @@ def check_pools(vault: Vault, request: Checking, progress: Progress) -> Checked:
     """Check the plan over some data.
 
     Raises:
-        UsageError: there is no plan over these data, or no data.
+        UsageError: there is no plan over these data, or no data, or shadow models are given without a model.
         ArtifactError: the model cannot be run.
     """
+    if request.model is None:
+        beside = {"--shadow": request.pools.shadows, "--augment": request.pools.augment}
+        refuse_ignored(beside, "a plan without a --model that was trained by it")
+    if request.recipient:
+        request = replace(request, recipient=canonical_name(request.recipient))
     with open_pool_data(vault, request.pools) as data:
         if data is None:
             raise UsageError("pools are of candidate data; give them with --data")
@@ -88,12 +95,12 @@ def check_pools(vault: Vault, request: Checking, progress: Progress) -> Checked:
         name = drawn.word_of(request.recipient)
         progress("asking whether the rows can be told without a model")
         blind = blind_of(drawn, name, data.candidates)
-        key, count = drawn.public.key, len(data.candidates.inputs)
+        key = drawn.public.key
         train = rows_to_train(key.rows, key.group, drawn.words([name])[0])
         progress("looking for near-duplicates")
         across = [_across(group, train) for group in (key.group, groups(data.candidates.inputs, LOOSELY))]
-        shown = _shown(vault, claim, data, request, progress) if request.model is not None else ()
-        assert len(train) == count
+        asked = request.model is not None and not blind.told
+        shown = _shown(vault, claim, data, request, progress) if asked else ()
     return Checked(
         claim.name,
         claim.laid_down_at,
@@ -111,12 +118,16 @@ def check_pools(vault: Vault, request: Checking, progress: Progress) -> Checked:
 
 def _claim(vault: Vault, request: Checking, data: PoolData) -> RegisteredClaim:
     references = registered_references(vault)
-    if request.recipient:
-        found = [claim for claim in claims_about_copies(references, SEALED, data) if claim.channel.scheme == SCHEME]
-        if not found:
-            raise UsageError("no recipient has a plan over these data; make one with `onnxfp pools plan --to`")
-        return found[-1]
-    return chosen_claims(references, SEALED, SCHEME, data)[-1]
+    if not request.recipient:
+        return chosen_claims(references, SEALED, SCHEME, data)[-1]
+    found = [
+        claim
+        for claim in claims_about_copies(references, SEALED, data)
+        if claim.channel.scheme == SCHEME and request.recipient in vault.ledger.recipients(called(claim.channel))
+    ]
+    if not found:
+        raise UsageError("that recipient has no plan over these data; make one with `onnxfp pools plan --to`")
+    return found[-1]
 
 
 def _across(group: Any, train: Any) -> int:
@@ -141,13 +152,12 @@ def _shown(
     if isinstance(answered, Unanswered):
         raise UsageError(f"{request.model}: {answered.reason}; give a model of these inputs")
     told = key.asked.told(answered.values)
-    positions, pools, size = key.asked.form
+    _, pools, size = key.asked.form
     rows = []
     for name, score in key.asked.scores(told).items():
         standing = pooled(score, key.asked.form)
-        trained = standing[np.arange(positions), word]
-        lead = trained - (standing.sum(axis=1) - trained) / (pools - 1)
-        z = float(lead.mean() / max(1e-12, lead.std()) * math.sqrt(positions))
+        lead = leads(standing, word)
+        z = standard_errors(lead)
         effect = float(lead.mean()) / math.sqrt(size)
         takes = needed(effect, pools, size, request.alpha, 0.99) if effect > 0 else Needed(size, 0, 0)
         rows.append(Shown(name, effect, z, takes.positions))

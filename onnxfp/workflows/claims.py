@@ -137,9 +137,16 @@ def chosen_claims(
     if name and not chosen:
         absent = [claim for claim in _all_claims(references, OWNER, access) if claim.is_called(name)]
         known = ", ".join(claim.name for claim in claims) or "none"
-        reason = absent[0].why_absent(evidence) if absent else f"there are: {known}"
+        reason = (absent[-1].why_absent(evidence) if absent else "") or f"there are: {known}"
         raise UsageError(f"no claim that can be asked of this suspect is called {name!r}; {reason}")
     return chosen
+
+
+def about_other_data(references: Sequence[Reference], role: str, evidence: Handed | None) -> str:
+    """Return why nothing is asked, in words, where all that there is are claims about other data than are given."""
+    claims = _all_claims(references, role, frozenset(Access))
+    absent = [why for claim in claims if (why := claim.why_absent(evidence))]
+    return absent[-1] if absent and len(absent) == len(claims) else ""
 
 
 def claims_about_copies(

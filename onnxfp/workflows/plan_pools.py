@@ -13,11 +13,12 @@ import numpy.typing as npt
 from onnxfp.artifact import Sketch, check_target, write_whole
 from onnxfp.domain import Floats, Membership, ModelProfile
 from onnxfp.errors import UsageError
+from onnxfp.keys.recipient import canonical_name
 from onnxfp.ledger import ReferenceEntry
 from onnxfp.membership.blind import Blind, blind_baseline
 from onnxfp.workflows.arrays import packed
 from onnxfp.workflows.candidates import Candidates, open_candidates
-from onnxfp.workflows.channels import OWNER, RECIPIENT, DrawnChannel
+from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel, DrawnChannel
 from onnxfp.workflows.commit import Intent, commit, drawn_for
 from onnxfp.workflows.judge import Progress
 from onnxfp.workflows.reference import payload_of
@@ -69,21 +70,22 @@ def plan_pools(vault: Vault, request: Planning, progress: Progress) -> Planned:
         UsageError: the data or options do not do, the output is refused, or the rows can be told without any model.
         CapacityError: there are too few rows.
     """
+    recipient = canonical_name(request.recipient) if request.recipient else ""
     refuse_inside_vault(request.output)
     check_target(request.output, force=request.force)
     with open_candidates(request.data) as candidates:
         progress("looking for near-duplicates")
         profile = ModelProfile(candidates.digest, ())
-        role = RECIPIENT if request.recipient else OWNER
+        role = RECIPIENT if recipient else OWNER
         intent = Intent(SCHEME, request.options, request.at, role)
         committed = commit(vault, profile, intent, candidates.samples, _nobody)
         drawn = drawn_for(vault, committed, request.beacon, request.at)
         entry = _registered(vault, drawn, profile, request.at)
-        if request.recipient:
-            vault.ledger.reserve(entry.reference, request.recipient, request.at)
+        if recipient:
+            vault.ledger.reserve(entry.reference, recipient, request.at)
         progress("asking whether the rows can be told without a model")
-        train = _rows(drawn, drawn.word_of(request.recipient), len(candidates.inputs))
-        blind = blind_of(drawn, drawn.word_of(request.recipient), candidates)
+        train = _rows(drawn, drawn.word_of(recipient), len(candidates.inputs))
+        blind = blind_of(drawn, drawn.word_of(recipient), candidates)
     if blind.told:
         raise UsageError(f"{blind.says}: this plan proves nothing; give data in another order or other data")
     held = np.flatnonzero(~train)
@@ -95,7 +97,7 @@ def plan_pools(vault: Vault, request: Planning, progress: Progress) -> Planned:
         drawn.channel.committed_at,
         candidates.digest,
         str(request.output),
-        request.recipient,
+        recipient,
         positions,
         pools,
         size,
@@ -125,8 +127,12 @@ def _registered(vault: Vault, drawn: DrawnChannel, profile: ModelProfile, at: st
     """Register the data as what suspects are held against: it has no weights, and one claim."""
     channel = drawn.channel
     payload = payload_of(profile, [channel], Sketch(()))
-    name = f"{channel.commitment}:{channel.beacon}" if channel.beacon else channel.commitment
-    return vault.ledger.register(ReferenceEntry(name, profile.digest, None, channel.commitment, payload, at))
+    return vault.ledger.register(ReferenceEntry(called(channel), profile.digest, None, channel.commitment, payload, at))
+
+
+def called(channel: Channel) -> str:
+    """Return under which name the ledger keeps the plans of a draw."""
+    return f"{channel.commitment}:{channel.beacon}" if channel.beacon else channel.commitment
 
 
 def _nobody(inputs: npt.NDArray[Any]) -> Floats:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxfp.artifact import open_artifact
-from onnxfp.domain import Answered, Floats, QueryProbe, Unanswered
+from onnxfp.domain import Answered, Floats, QueryProbe, Symbols, Unanswered
 from onnxfp.errors import UsageError
+from onnxfp.membership.reading import pooled
 from onnxfp.schemes.interface import Samples
 from onnxfp.suspect.session import open_session
 from onnxfp.workflows.arrays import read_npz
 from onnxfp.workflows.candidates import Candidates, open_candidates
-from onnxfp.workflows.channels import OWNER
+from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.claims import RegisteredClaim
 from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.judge import Progress
-from onnxfp.workflows.plan_pools import blind_of
+from onnxfp.workflows.plan_pools import SCHEME, blind_of
 from onnxfp.workflows.vault import Vault
 
 ROWS = "train_rows"
+_BY_CHANCE = 1e-4  # probability with which a shadow model that knows no plan is refused
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,49 @@ def _with_shadows(vault: Vault, claim: RegisteredClaim, data: PoolData, progress
         progress(f"asking shadow model {shadow.path.name}")
         answers.append(_answers(shadow.path, probe))
     members = np.asarray([shadow.member for shadow in data.shadows]).reshape(len(answers), data.rows)
-    return replace(claim, handed={**claim.handed, "shadows": _stacked(answers, len(probe.inputs)), "members": members})
+    handed = {**claim.handed, "shadows": _stacked(answers, len(probe.inputs)), "members": members}
+    beside = replace(claim, handed=handed)
+    _refuse_planned(beside.draw(vault), vault.ledger.recipients(), data.shadows)
+    return beside
+
+
+def _refuse_planned(drawn: DrawnChannel, recipients: Sequence[str], shadows: Sequence[Shadowing]) -> None:
+    """Refuse shadow models that know the plan: a suspect's score beside them would tell of their training, not its own.
+
+    A model that was trained on what the plan holds back makes those rows easy, so that an innocent suspect looks as if
+    it had been trained on the others. One that is independent of the plan is refused with a probability of 0.01 %.
+    """
+    from scipy.stats import norm
+
+    asked = drawn.public.key.asked
+    words = drawn.words([OWNER] if drawn.channel.role == OWNER else recipients)
+    most = float(norm.isf(_BY_CHANCE / max(1, 2 * 3 * len(words) * len(shadows))))
+    for shadow, given in zip(asked.shadows, shadows, strict=True):
+        for score in (shadow.told.margin(), shadow.told.loss(), shadow.member.astype(np.float64)):
+            standing = pooled(score, asked.form)
+            if any(abs(standard_errors(leads(standing, word))) > most for word in words):
+                raise UsageError(
+                    f"shadow model {given.path} knows which rows the plan trains on or holds back, and would decide in "
+                    "the suspect's place; give models that were trained without the plan: on other data, or on a "
+                    "random half of these"
+                )
+
+
+def leads(standing: Floats, word: Symbols) -> Floats:
+    """Return (positions,): how far the pool of a word is ahead of the mean of the others, from standings of pools."""
+    trained = standing[np.arange(len(word)), word]
+    lead: Floats = trained - (standing.sum(axis=1) - trained) / (standing.shape[1] - 1)
+    return lead
+
+
+def standard_errors(lead: Floats) -> float:
+    """Return by how many standard errors the mean differs from nothing."""
+    return float(lead.mean() / max(1e-12, lead.std()) * math.sqrt(len(lead)))
+
+
+def about(data: PoolData | None) -> list[str]:
+    """Return what tells a look at claims about these data from one about others, or about none."""
+    return [] if data is None else [f"data {data.digest}"]
 
 
 def refuse_others(data: PoolData | None, shadows: Sequence[str], augment: int) -> None:
@@ -145,6 +191,16 @@ def refuse_others(data: PoolData | None, shadows: Sequence[str], augment: int) -
     """
     if data is not None and data.settings != {"shadows": list(shadows), "augment": augment}:
         raise UsageError("the transcript was made with other shadow models or --augment; give the same again")
+
+
+def refuse_missing(data: PoolData | None, claims: Sequence[str]) -> None:
+    """Refuse to make a verdict again without the data that it is about; claims are as a transcript calls them.
+
+    Raises:
+        UsageError: they are not given.
+    """
+    if data is None and any(claim.startswith(f"{SCHEME}:") for claim in claims):
+        raise UsageError("the transcript is of a claim about data that the vault does not keep; give them with --data")
 
 
 def _answers(path: Path, probe: QueryProbe) -> Floats:
@@ -173,7 +229,7 @@ def _shadow(vault: Vault, text: str, count: int) -> Shadowing:
         member[_rows(Path(rows), count)] = True
     with open_artifact(path) as artifact:
         digest = cached_digest(artifact, vault.root / "digests.json")
-    which = f":{int(member.sum())}" if rows else ""
+    which = f":{sha256(np.packbits(member).tobytes()).hexdigest()[:32]}" if rows else ""
     return Shadowing(path, f"{digest[:32]}{which}", member)
 
 

@@ -16,8 +16,8 @@ from onnxfp.verdict.channels import Copies, sets_of, still_needed
 from onnxfp.verdict.crowd import Crowd, KeptWords
 from onnxfp.verdict.look import ANSWERS, WEIGHTS, Look
 from onnxfp.verdict.trace import log10_threshold, trace
-from onnxfp.workflows.channels import DrawnChannel
-from onnxfp.workflows.claims import RegisteredClaim, claims_about_copies
+from onnxfp.workflows.channels import RECIPIENT, DrawnChannel
+from onnxfp.workflows.claims import RegisteredClaim, about_other_data, claims_about_copies
 from onnxfp.workflows.interrogation import NO_ROOM, Conduct, interrogate
 from onnxfp.workflows.judge import Progress, Question, log_look, read_channels, registered_references
 from onnxfp.workflows.looking import (
@@ -31,7 +31,7 @@ from onnxfp.workflows.looking import (
     spender,
     spent_before,
 )
-from onnxfp.workflows.pool_data import PoolData, refuse_others, with_shadows
+from onnxfp.workflows.pool_data import PoolData, about, refuse_missing, refuse_others, with_shadows
 from onnxfp.workflows.recorded import Recorded
 from onnxfp.workflows.suspects import ALL, SEALED, Device, Examined, examined_file
 from onnxfp.workflows.transcript import Transcript
@@ -110,13 +110,15 @@ def trace_suspect(
     claims = claims_about_copies(references, CHANNELS[asking.channels], data)
     claims, asking = with_shadows(vault, claims, data, progress), _beside(asking, data)
     reason = _why_not(asking, claims, recipients)
+    if reason == NO_ANSWERS:
+        reason = about_other_data(references, RECIPIENT, data) or reason
     if reason:
         return replace(trace((), (), len(recipients), asking.alpha), reason=reason)
     asks = [claim for claim in claims if claim.asks]
     spent = spent_before(vault, asks, suspect.place)
     asked = ["trace", len(references), len(recipients)]
     asked += filter(None, (asking.settings(), sum(map(len, spent.values()))))
-    asked += repeated(vault, suspect) if asks else []
+    asked += [*(repeated(vault, suspect) if asks else []), *about(data)]
     alpha = log_look(vault, suspect.identity, asking.alpha, asking.at, asked)
     ears = Ears(progress, transcript, spent)
     verdict, order = _weighed(_Looking(vault, suspect, replace(asking, alpha=alpha), recipients, ears), claims)
@@ -149,6 +151,7 @@ def replay_trace(
         TamperedError: the ledger is not whole.
     """
     vault.ledger.verify()
+    refuse_missing(data, facts["claims"])
     known = claims_about_copies(registered_references(vault), ALL, data)
     claims = with_shadows(vault, recorded_claims(facts, known), data, progress)
     recipients = vault.ledger.recipients()[: facts["recipients"]]

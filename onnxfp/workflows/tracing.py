@@ -54,7 +54,8 @@ class TraceRequest:
         plain = SuspectAt(where, allow_links=self.suspect.allow_links, token=self.suspect.token)
         if where is None or self.suspect.remote or self.suspect != plain:
             raise UsageError("--paper decodes the weights of a file as published, and takes none of these options")
-        refuse_ignored({"--transcript": self.transcript, "--replay": self.replay, **self._asks()}, "--paper")
+        beside = {"--transcript": self.transcript, "--replay": self.replay, "--data": self.pools.data}
+        refuse_ignored({**beside, **self._asks()}, "--paper")
         return Question(Path(where), self.alpha, self.at, self.suspect.allow_links)
 
     def check(self) -> None:
@@ -72,7 +73,8 @@ class TraceRequest:
                 f"a URL only answers, its weights cannot be read: --channels {self.chosen} takes a file; leave it out"
             )
         elif self.chosen == WEIGHTS:
-            refuse_ignored({**self._asks(), "--channels": False}, "weights, which are not asked anything")
+            beside = {**self._asks(), "--data": self.pools.data, "--channels": False}
+            refuse_ignored(beside, "weights, which are not asked anything")
         self.suspect.check(runs=self.chosen != WEIGHTS)
 
     def _asks(self) -> dict[str, object]:

@@ -11,7 +11,8 @@ from onnxfp.domain import Access, Verdict
 from onnxfp.errors import VaultError
 from onnxfp.verdict.look import Look
 from onnxfp.verdict.verify import verify
-from onnxfp.workflows.claims import OwnersClaim, chosen_claims, claims_about_copies, unborne
+from onnxfp.workflows.channels import OWNER
+from onnxfp.workflows.claims import OwnersClaim, about_other_data, chosen_claims, claims_about_copies, unborne
 from onnxfp.workflows.interrogation import Conduct, interrogate
 from onnxfp.workflows.judge import Progress, Question, log_look, registered_references
 from onnxfp.workflows.looking import (
@@ -25,8 +26,9 @@ from onnxfp.workflows.looking import (
     spender,
     spent_before,
 )
-from onnxfp.workflows.pool_data import PoolData, refuse_others, with_shadows
+from onnxfp.workflows.pool_data import PoolData, about, refuse_missing, refuse_others, with_shadows
 from onnxfp.workflows.recorded import Recorded
+from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.suspects import Device, Examined, examined_file
 from onnxfp.workflows.transcript import Transcript
 from onnxfp.workflows.vault import Vault
@@ -103,7 +105,7 @@ def verify_suspect(
     absent = len(unborne(vault, references))  # also when one claim is chosen: what was drawn in vain was drawn
     spent = spent_before(vault, claims, suspect.place)
     asked = ["verify", len(references), *filter(None, (asking.settings(), sum(map(len, spent.values()))))]
-    asked += repeated(vault, suspect)
+    asked += [*repeated(vault, suspect), *about(data)]
     alpha = log_look(vault, suspect.identity, asking.alpha, asking.at, asked)
     terms = Terms(alpha, absent, stop=not asking.fixed)
     if transcript is not None:
@@ -117,9 +119,14 @@ def verify_suspect(
             "spent": {key: sorted(positions) for key, positions in spent.items()},
         }
     verdict = weigh_claims(vault, suspect, claims, asking, terms, Ears(progress, transcript, spent))
-    if not claims and claims_about_copies(references, suspect.access):
-        verdict = replace(verdict, reason=_ONLY_COPIES)
-    return verdict
+    return verdict if claims else replace(verdict, reason=_why_nothing(references, suspect, data) or verdict.reason)
+
+
+def _why_nothing(references: Sequence[Reference], suspect: Examined, data: PoolData | None) -> str:
+    """Return why there is no claim to weigh; empty where there is nothing else to say of it."""
+    if reason := about_other_data(references, OWNER, data):
+        return reason
+    return _ONLY_COPIES if claims_about_copies(references, suspect.access, data) else ""
 
 
 def replay(
@@ -134,6 +141,7 @@ def replay(
     vault.ledger.verify()
     asking = recorded_asking(facts, Asking)
     refuse_others(data, asking.shadows, asking.augment)
+    refuse_missing(data, facts["claims"])
     known = chosen_claims(registered_references(vault), frozenset(Access), "", data)
     chosen = with_shadows(vault, recorded_claims(facts, known), data, progress)
     suspect = recorded_suspect(facts, recorded)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,25 @@ class VerifyRequest:
 
     def asking(self) -> Asking:
         """Return how much is asked; of answers that are there already, all."""
-        fixed = self.fixed or self.responses is not None
-        return Asking(self.alpha, self.at, self.claim, self.limit, fixed, self.twice, self.camouflage, self.dated)
+        fixed, dated = self.fixed or self.responses is not None, _date(self.dated)
+        return Asking(self.alpha, self.at, self.claim, self.limit, fixed, self.twice, self.camouflage, dated)
+
+
+def _date(text: str) -> str:
+    """Return a date as the ledger has it: UTC, ISO 8601; a day is its beginning, so that nothing later counts.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        date = datetime.fromisoformat(text) if text else None
+        return "" if date is None else _utc(date).isoformat(timespec="seconds")
+    except (ValueError, OverflowError) as problem:
+        raise UsageError(f"--dated {text!r:.40} is no date; give one such as 2026-01-31") from problem
+
+
+def _utc(date: datetime) -> datetime:
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
 
 
 def verify_request(
@@ -73,6 +91,7 @@ def verify_request(
             f"{' and '.join(named) or 'none'}"
         )
     _refuse_ignored(request)
+    request.asking()  # what cannot be meant is refused before anything is read
     with open_pool_data(vault, request.pools) as data:
         if request.queries is not None:
             count = export_queries(vault, request.queries, request, data)
