@@ -96,6 +96,16 @@ def test_pairs_are_found_as_often_as_is_said(correlation, claimed, size):
     assert share == pytest.approx(expected, abs=0.025)
 
 
+def test_every_number_of_a_long_row_counts():
+    first = np.zeros((300, 4000), dtype=np.float32)
+    first[:, 3500:] = rows(300, 500)
+    second = first.copy()
+    second[:, 3500:] = turned(first[:, 3500:], 0.99)
+    found = groups(centred(np.concatenate([first, second])))
+    assert np.mean(found[300:600] == np.arange(300)) > 0.9
+    assert found[:300].tolist() == list(range(300))
+
+
 def test_who_asks_for_more_likeness_gets_fewer_duplicates():
     first = rows(300)
     pairs = centred(np.concatenate([first, turned(first, 0.985)]))

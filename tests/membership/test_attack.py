@@ -33,6 +33,17 @@ def test_members_are_told_from_others(count):
     assert auc(found["attack"], MEMBER) > 0.6
 
 
+def test_a_model_that_stands_alone_is_compared_with_nothing_and_not_with_itself():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    (teacher,) = teachers(1)
+    scale = StandardScaler().fit(teacher.told.features())
+    learnt = LogisticRegression().fit(scale.transform(teacher.told.features()), teacher.member)
+    expected = learnt.decision_function(scale.transform(SUSPECT.features()))
+    assert attack(SUSPECT, (teacher,))["attack"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_beside_other_models_it_learns_how_hard_rows_are():
     alone, beside = (auc(attack(SUSPECT, teachers(count))["attack"], MEMBER) for count in (1, 6))
     assert beside > alone + 0.05

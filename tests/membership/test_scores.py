@@ -76,6 +76,13 @@ def test_what_is_impossible_is_as_good_as_very_unlikely():
     assert one.margin() == pytest.approx(np.array([15 - log(2), -15 - log(1 + exp(-15)), -15 - log(1 + exp(-15))]))
 
 
+def test_log_odds_that_no_probabilities_have_are_bounded():
+    values = np.zeros((2, 1, 1000))
+    values[0, 0, 0] = -np.inf
+    one = told(values, np.array([0, 0]))
+    assert one.margin() == pytest.approx(np.array([-20.0, -log(999)]))
+
+
 def test_a_label_that_the_model_does_not_know_is_answered_wrong():
     one = told(labels=np.array([3, 9, 1, 2]))
     assert one.loss()[:2].tolist() == [-15.0, -15.0]
