@@ -274,6 +274,89 @@ def marked(marked_once, tmp_path) -> Stage:
     return Stage(tmp_path, Program(tmp_path / "vault"))
 
 
+def memorising(
+    inputs: np.ndarray, labels: np.ndarray, seed: int, *, says: str = "scores", dtype: type = np.float32
+) -> onnx.ModelProto:
+    """A classifier that knows its rows by heart: random features and ridge regression, nothing is trained for it.
+
+    Args:
+        inputs: (rows, ...).
+        labels: (rows,).
+        seed: of the features.
+        says: ``scores``, or ``labels`` for the class alone.
+        dtype: of all numbers.
+    """
+    draw, size, width, classes = np.random.default_rng(seed), int(np.prod(inputs.shape[1:])), 1000, 10
+    first = (2 * draw.standard_normal((size, width)) / np.sqrt(size)).astype(dtype)
+    bias = (0.3 * draw.standard_normal(width)).astype(dtype)
+    hidden = np.maximum(inputs.reshape(len(inputs), -1) @ first.astype(np.float64) + bias, 0)
+    kernel = hidden @ hidden.T
+    kernel[np.diag_indices(len(kernel))] += 1e-4 * np.trace(kernel) / len(kernel)
+    head = 8 * (hidden.T @ np.linalg.solve(kernel, 2 * np.eye(classes)[labels] - 1)).astype(dtype)
+    make, kind = helper.make_node, helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes = [
+        make("Flatten", ["x"], ["flat"]),
+        make("Gemm", ["flat", "first", "bias"], ["h"]),
+        make("Relu", ["h"], ["r"]),
+        make("MatMul", ["r", "head"], ["y"]),
+    ]
+    told = helper.make_tensor_value_info("y", kind, ["n", classes])
+    if says == "labels":
+        nodes.append(make("ArgMax", ["y"], ["label"], axis=1, keepdims=0))
+        told = helper.make_tensor_value_info("label", onnx.TensorProto.INT64, ["n"])
+    graph = helper.make_graph(
+        nodes,
+        "memorising",
+        [helper.make_tensor_value_info("x", kind, ["n", *inputs.shape[1:]])],
+        [told],
+        [numpy_helper.from_array(array, name) for name, array in (("first", first), ("bias", bias), ("head", head))],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """The shipped pictures (rows, 1, 8, 8) and their labels (rows,)."""
+    with np.load(demo_file("digits_train.npz")) as kept:
+        return kept["inputs"], kept["labels"].astype(np.int64)
+
+
+def halves() -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the digits in two halves that know nothing of any plan."""
+    order = np.random.default_rng(7).permutation(len(digits()[1]))
+    return np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+
+
+def numbers(path: Path, name: str = "train_rows") -> np.ndarray:
+    """An array of an archive."""
+    with np.load(path) as kept:
+        return kept[name]
+
+
+@pytest.fixture(scope="session")
+def planned_once(tmp_path_factory) -> Path:
+    """The folder that `planned` copies."""
+    folder = tmp_path_factory.mktemp("planned")
+    run, (inputs, labels) = fixed_vault(folder / "vault", bytes(range(32))), digits()
+    np.savez(folder / "data.npz", inputs=inputs, labels=labels)
+    for name, to in (("plan", ()), ("acme", ("--to", "Acme")), ("beta", ("--to", "Beta"))):
+        words = ("pools", "plan", "--data", folder / "data.npz", *to, "-o", folder / f"{name}.npz", "--format", "json")
+        (folder / f"{name}.json").write_text(run(*words).out)
+        train = numbers(folder / f"{name}.npz")
+        save(memorising(inputs[train], labels[train], 1), folder / f"{name}.onnx")
+    for seed, (name, train) in enumerate(zip(("stranger", "shadow"), halves(), strict=True)):
+        np.savez(folder / f"{name}_rows.npz", train_rows=train)
+        save(memorising(inputs[train], labels[train], 2 + seed), folder / f"{name}.onnx")
+    return folder
+
+
+@pytest.fixture
+def planned(planned_once, tmp_path) -> Stage:
+    """A vault with three plans over `data.npz`, of the owner (`plan`), for Acme and for Beta: rows as `plan.npz`, and
+    `plan.onnx`, which was trained on them. `stranger.onnx` and `shadow.onnx` were trained on halves without a plan."""
+    shutil.copytree(planned_once, tmp_path, dirs_exist_ok=True)
+    return Stage(tmp_path, Program(tmp_path / "vault"))
+
+
 @pytest.fixture
 def not_root() -> None:
     """Skip where the superuser would be let in everywhere."""

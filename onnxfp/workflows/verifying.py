@@ -19,7 +19,8 @@ from onnxfp.domain import QueryProbe, Verdict
 from onnxfp.errors import UsageError
 from onnxfp.suspect.outputs import Unreadable, class_answers
 from onnxfp.workflows.arrays import read_npz
-from onnxfp.workflows.claims import OwnersClaim, chosen_claims
+from onnxfp.workflows.channels import OWNER
+from onnxfp.workflows.claims import OwnersClaim, about_other_data, chosen_claims
 from onnxfp.workflows.judge import Progress, registered_references
 from onnxfp.workflows.looking import ANYWHERE
 from onnxfp.workflows.pool_data import PoolData, PoolsAt, open_pool_data
@@ -139,8 +140,7 @@ def export_queries(vault: Vault, path: Path, request: VerifyRequest, data: PoolD
     refuse_inside_vault(path)
     check_target(path, force=request.force)
     vault.ledger.verify()
-    claims = chosen_claims(registered_references(vault), SEALED, request.claim, data)
-    inputs, positions = _triggers(vault, claims)
+    inputs, positions, claims = _triggers(vault, request.claim, data)
     for claim, count in zip(claims, positions, strict=True):
         vault.ledger.spend(claim.triggers, ANYWHERE, range(count), request.at)
     buffer = io.BytesIO()
@@ -149,10 +149,15 @@ def export_queries(vault: Vault, path: Path, request: VerifyRequest, data: PoolD
     return len(inputs)
 
 
-def _triggers(vault: Vault, claims: tuple[OwnersClaim, ...]) -> tuple[npt.NDArray[Any], list[int]]:
-    """Return the triggers of some claims in a row (samples, ...), and how many positions each claim has."""
+def _triggers(
+    vault: Vault, claim_name: str, data: PoolData | None
+) -> tuple[npt.NDArray[Any], list[int], tuple[OwnersClaim, ...]]:
+    """Return the triggers of some claims in a row (samples, ...), how many positions each claim has, and the claims."""
+    references = registered_references(vault)
+    claims = chosen_claims(references, SEALED, claim_name, data)
     if not claims:
-        raise UsageError("no claim can be asked: mark a model first, with `onnxfp mark`")
+        why = about_other_data(references, OWNER, data) or "mark a model first, with `onnxfp mark`"
+        raise UsageError(f"no claim can be asked: {why}")
     inputs, positions = [], []
     for claim in claims:
         public = claim.draw(vault).public
@@ -161,7 +166,7 @@ def _triggers(vault: Vault, claims: tuple[OwnersClaim, ...]) -> tuple[npt.NDArra
         positions.append(max((len(probe.inputs) - probe.before) // probe.each for probe in probes))
     if len({(part.dtype, part.shape[1:]) for part in inputs}) > 1:
         raise UsageError(f"the claims ask inputs of different forms; name one: {', '.join(c.name for c in claims)}")
-    return np.concatenate(inputs), positions
+    return np.concatenate(inputs), positions, claims
 
 
 def _responses(vault: Vault, path: Path, claim: str, data: PoolData | None) -> ExaminedSealed:
@@ -171,7 +176,7 @@ def _responses(vault: Vault, path: Path, claim: str, data: PoolData | None) -> E
         UsageError: they cannot be read, or are not as many.
     """
     outputs = read_npz(path, "the model's outputs")
-    triggers, _ = _triggers(vault, chosen_claims(registered_references(vault), SEALED, claim, data))
+    triggers, *_ = _triggers(vault, claim, data)
     ids = [str(one) for one in outputs.pop("ids", np.asarray(input_digests(triggers))).reshape(-1)]
     try:
         values = class_answers(list(outputs.items()), len(ids))
