@@ -9,7 +9,7 @@ SERVER_PYTHON ?= $(PYTHON)
 export OMP_NUM_THREADS ?= 1
 export ORT_DISABLE_TELEMETRY ?= 1
 
-.PHONY: demo test test-kserve lint format bench bench-blackbox bench-extra-class bench-deeptrace fixtures clean
+.PHONY: demo test test-kserve lint format bench bench-blackbox bench-extra-class bench-deeptrace bench-pools fixtures clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/onnxfp demo
@@ -48,6 +48,9 @@ bench-extra-class: $(VENV)/bench.stamp
 bench-deeptrace: $(VENV)/bench.stamp
 	$(BIN)/python -m bench.zoo $$(seq -f fashion-%g 0 2) $$(seq -f lenet-%g 0 2) cifar10-0 wide-0
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.deeptrace
+
+bench-pools: $(VENV)/bench.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.pools
 
 fixtures: $(VENV)/bench.stamp
 	$(BIN)/python -m fixtures.build

@@ -36,12 +36,12 @@ def run_blocks(text: str, folder: Path) -> list[tuple[int, subprocess.CompletedP
 
 def test_every_bash_block_of_the_readme_does_what_it_promises(tmp_path):
     outcomes = run_blocks((ROOT / "README.md").read_text(), tmp_path)
-    assert len(outcomes) == 10
+    assert len(outcomes) == 12
     for promised, outcome in outcomes:
         assert outcome.returncode == promised, outcome.stderr
         assert "Traceback" not in outcome.stderr
     said = [outcome.stdout for _, outcome in outcomes]
-    setup, leak, innocent, answering, stranger, copies, leaf, classed, holder, revoked = said
+    setup, leak, innocent, answering, stranger, copies, leaf, classed, holder, revoked, pooled, unplanned = said
     assert "ledger head" in setup
     assert "NAMED: Acme Corp" in leak
     assert "OURS" in leak
@@ -55,6 +55,8 @@ def test_every_bash_block_of_the_readme_does_what_it_promises(tmp_path):
     assert "OURS\n" in classed
     assert "GENUINE" in holder
     assert "REVOKED" in revoked
+    assert "OURS\n" in pooled
+    assert "NOT SUPPORTED" in unplanned
 
 
 def test_a_block_that_breaks_its_promise_is_noticed(tmp_path):
