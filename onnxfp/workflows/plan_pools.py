@@ -73,6 +73,8 @@ def plan_pools(vault: Vault, request: Planning, progress: Progress) -> Planned:
     recipient = canonical_name(request.recipient) if request.recipient else ""
     refuse_inside_vault(request.output)
     check_target(request.output, force=request.force)
+    if request.output.exists() and request.data.exists() and request.output.samefile(request.data):
+        raise UsageError(f"{request.output} holds the data, which every look takes again; write the plan elsewhere")
     with open_candidates(request.data) as candidates:
         progress("looking for near-duplicates")
         profile = ModelProfile(candidates.digest, ())

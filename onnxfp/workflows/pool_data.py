@@ -223,7 +223,8 @@ def _stacked(answers: Sequence[Floats], samples: int) -> npt.NDArray[np.float32]
 
 
 def _shadow(vault: Vault, text: str, count: int) -> Shadowing:
-    name, _, rows = text.partition(",")
+    before, comma, after = text.rpartition(",")
+    name, rows = (before, after) if comma and after.endswith(".npz") else (text, "")
     path, member = Path(name), np.zeros(count, dtype=bool)
     if rows:
         member[_rows(Path(rows), count)] = True

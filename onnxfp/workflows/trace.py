@@ -46,6 +46,7 @@ NO_ANSWERS = (
     "no reference has copies that can be told by their answers; mark a model with --scheme deeptrace before issuing "
     "copies"
 )
+_NO_PLANS = "no recipient has a plan over these data; make one with `onnxfp pools plan --to` before training"
 _NOBODY = "no copy was ever issued, so that there is nobody to name; nothing was asked"
 _KNOWN = "not asked: what was asked before was enough"
 _BLOCK = 256  # recipients weighed at a time
@@ -111,7 +112,7 @@ def trace_suspect(
     claims, asking = with_shadows(vault, claims, data, progress), _beside(asking, data)
     reason = _why_not(asking, claims, recipients)
     if reason == NO_ANSWERS:
-        reason = about_other_data(references, RECIPIENT, data) or reason
+        reason = about_other_data(references, RECIPIENT, data) or (reason if data is None else _NO_PLANS)
     if reason:
         return replace(trace((), (), len(recipients), asking.alpha), reason=reason)
     asks = [claim for claim in claims if claim.asks]

@@ -106,7 +106,8 @@ def verify_suspect(
     spent = spent_before(vault, claims, suspect.place)
     asked = ["verify", len(references), *filter(None, (asking.settings(), sum(map(len, spent.values()))))]
     asked += [*repeated(vault, suspect), *about(data)]
-    alpha = log_look(vault, suspect.identity, asking.alpha, asking.at, asked)
+    nothing = "" if claims else _why_nothing(references, suspect, data)
+    alpha = asking.alpha if nothing else log_look(vault, suspect.identity, asking.alpha, asking.at, asked)
     terms = Terms(alpha, absent, stop=not asking.fixed)
     if transcript is not None:
         transcript.facts |= {
@@ -119,7 +120,7 @@ def verify_suspect(
             "spent": {key: sorted(positions) for key, positions in spent.items()},
         }
     verdict = weigh_claims(vault, suspect, claims, asking, terms, Ears(progress, transcript, spent))
-    return verdict if claims else replace(verdict, reason=_why_nothing(references, suspect, data) or verdict.reason)
+    return replace(verdict, reason=nothing) if nothing else verdict
 
 
 def _why_nothing(references: Sequence[Reference], suspect: Examined, data: PoolData | None) -> str:

@@ -173,6 +173,9 @@ def test_outputs_are_refused_in_the_vault_and_where_one_is(planned):
     planned.run(*words, planned.folder / "plan.npz", "--to", "Gamma", "--force")
     assert (planned.folder / "plan.npz").read_bytes() != before
     planned.run.refused(*words, planned.folder / "no" / "such" / "folder.npz")
+    content = data(planned).read_bytes()
+    assert "holds the data" in planned.run.refused(*words, data(planned), "--force")
+    assert data(planned).read_bytes() == content
 
 
 def test_too_few_rows_are_refused_in_one_line(fresh):
@@ -343,6 +346,13 @@ def test_shadow_models_and_moved_copies_are_asked(planned):
     beside = pools(planned, "plan", *shadow(planned))
     assert beside["claims"][0]["queries"] == alone["claims"][0]["queries"]
     assert len({one["log10_e"] for one in (alone, copies, beside)}) == 3
+
+
+def test_a_shadow_may_have_a_comma_in_its_name(planned):
+    for name in ("one, two", "three,npz"):
+        shutil.copy(planned.copy("shadow"), planned.copy(name))
+        for which in ("", "shadow_rows"):
+            assert pools(planned, "plan", *shadow(planned, name, which))["decision"] == "supported"
 
 
 def test_a_shadow_that_knows_the_plan_is_refused_since_it_would_accuse_anybody(planned):
@@ -613,7 +623,15 @@ def test_a_look_with_other_data_is_another(planned):
     words = ("verify", planned.copy("plan"), "--data")
     assert told(planned, *words, data(planned))["alpha"] == 1e-6
     assert told(planned, *words, planned.folder / "others.npz", status=None)["alpha"] == 0.5e-6
-    assert told(planned, *words[:2], status=4)["alpha"] == 0.25e-6
+    planned.run("register", planned.copy("shadow"))
+    assert told(planned, *words[:2], status=3)["alpha"] == 0.25e-6
+
+
+def test_a_look_at_nothing_costs_nothing(planned):
+    assert told(planned, "verify", planned.copy("plan"), status=4)["alpha"] == 1e-6
+    assert told(planned, "trace", planned.copy("plan"), "--channels", "answers", status=4)["alpha"] == 1e-6
+    assert rows(planned, "look") == []
+    assert pools(planned, "plan")["alpha"] == 1e-6
 
 
 def test_a_model_behind_a_server_is_ours(planned, monkeypatch):
@@ -727,6 +745,14 @@ def test_a_trace_is_made_again_from_its_transcript(planned):
     assert told_alike(told(planned, *again, "--data", data(planned), *shadow(planned)), verdict)
     assert "give them with --data" in planned.run.refused(*again)
     assert "other shadow models" in planned.run.refused(*again, "--data", data(planned))
+
+
+def test_where_nobody_has_a_plan_nobody_is_named_and_it_is_said_why(fresh):
+    plan(fresh)
+    fitted(fresh, "ours", numbers(fresh.folder / "new.npz"))
+    verdict = told(fresh, "trace", fresh.copy("ours"), "--data", data(fresh), status=4)
+    assert verdict["accused"] == []
+    assert "make one with `onnxfp pools plan --to`" in verdict["reason"]
 
 
 def test_recipients_with_plans_of_several_sizes_are_all_named(planned):
