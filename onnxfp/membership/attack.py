@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxfp.domain import Floats
+from onnxfp.membership.classifier import classifier
 from onnxfp.membership.scores import Hardness, Shadow, Told
 
 _FEWEST = 100  # members, and others, to learn from
@@ -20,15 +21,11 @@ def attack(told: Told, shadows: tuple[Shadow, ...]) -> Mapping[str, Floats]:
     teachers = [shadow for shadow in shadows if _teaches(shadow)]
     if not told.scored or not teachers:
         return {}
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     known = [_features(one.told, tuple(other for other in shadows if other is not one)) for one in teachers]
     width = min(features.shape[1] for features in [*known, _features(told, shadows)])
     rows, members = np.concatenate([one[:, :width] for one in known]), np.concatenate([t.member for t in teachers])
     heard = np.isfinite(rows).all(axis=1)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model = classifier(max_iter=1000)
     model.fit(rows[heard], members[heard])
     asked = _features(told, shadows)[:, :width]
     found = np.full(len(asked), np.nan)

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxfp.domain import Floats, Rows, Symbols
-from onnxfp.errors import UsageError
 from onnxfp.keys.keystream import public_numbers
 from onnxfp.membership.alike import flat
+from onnxfp.membership.classifier import classifier
 
 CONFIDENCE = 0.9999
 
@@ -97,12 +97,6 @@ def _features(inputs: Rows, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float
 
 def _scores(features: npt.NDArray[np.float32]) -> Floats:
     """Return (positions, 2): how much each of two pools looks trained on, to who learnt from other positions."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as problem:
-        raise UsageError("the blind baseline needs scikit-learn; install `onnxfp[pools]`") from problem
     positions, _, size, width = features.shape
     scores = np.zeros((positions, 2))
     order = np.argsort(_PUBLIC.derive("folds").words32(positions), kind="stable")
@@ -111,7 +105,7 @@ def _scores(features: npt.NDArray[np.float32]) -> Floats:
         rest = np.setdiff1d(np.arange(positions), fold)
         if not len(fold) or not len(rest):
             continue
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, C=0.1))
+        model = classifier(max_iter=200, C=0.1)
         model.fit(features[rest].reshape(-1, width), np.tile(np.repeat([1, 0], size), len(rest)))
         scores[fold] = (
             model.decision_function(features[fold].reshape(-1, width)).reshape(len(fold), 2, size).mean(axis=2)

@@ -14,7 +14,7 @@ from onnxfp.membership.reading import LARGEST, SHIFTS
 
 _DRAWS = 40_000
 _PUBLIC = public_numbers("power")
-_SCORES = 6  # among which, and their strengths, the bet is divided
+_SCORES = 8  # among which, and their strengths, the bet is divided
 _MOST = 10_000_000
 _ARRAY = 8_000_000  # numbers drawn at a time, at most
 

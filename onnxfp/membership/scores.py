@@ -3,7 +3,7 @@
 Loss and margin need no other model. What is calibrated subtracts how hard a row is for models that were not trained on
 it: *shadow models* (Carlini et al., "Membership Inference Attacks From First Principles", S&P 2022: LiRA, offline;
 Zarifzadeh, Liu, Shokri, "Low-Cost High-Power Membership Inference Attacks", ICML 2024: RMIA).
-Whatever a score is made of, it never sees a codeword.
+Whatever a score is made of, it never sees a codeword; that shadow models have not seen it either is their owner's word.
 """
 
 from __future__ import annotations
@@ -131,12 +131,13 @@ class Hardness:
 
     @classmethod
     def of(cls, shadows: tuple[Shadow, ...]) -> Hardness:
-        """Ask the shadow models that were not trained on a row; where all were, all."""
+        """Ask the shadow models that were not trained on a row; where none of them answered, all."""
         margins, losses = (
             np.stack([getattr(shadow.told.itself, name)() for shadow in shadows]) for name in ("margin", "loss")
         )
-        out = np.stack([~shadow.member for shadow in shadows])
-        out = np.where(out.any(axis=0), out, True) & np.isfinite(margins)
+        heard = np.isfinite(margins)
+        out = np.stack([~shadow.member for shadow in shadows]) & heard
+        out = np.where(out.any(axis=0), out, heard)
         count = np.maximum(out.sum(axis=0), 1)
         margin = np.where(out, margins, 0.0).sum(axis=0) / count
         squares = np.where(out, np.square(margins - margin), 0.0).sum(axis=0)

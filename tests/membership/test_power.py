@@ -67,7 +67,7 @@ def test_positions_solve_the_equation_of_a_gaussian_sum(pools):
     """For the strength that suits best: n mean - z deviation sqrt(n) = what is wanted."""
     for effect, alpha, power in ((0.2, 1e-6, 0.99), (0.7, 1e-3, 0.5), (1.5, 1e-6, 0.1)):
         gain, z = gains(effect, pools), norm.ppf(power)
-        wanted = log(1 / alpha) + log(6 * len(SHIFTS) / 0.95)
+        wanted = log(1 / alpha) + log(8 * len(SHIFTS) / 0.95)
 
         def short(n: float, mean: float, deviation: float, z=z, wanted=wanted) -> float:
             return n * mean - z * deviation * sqrt(n) - wanted
@@ -116,7 +116,7 @@ def test_more_is_needed_for_less_effect_a_lower_level_and_more_power():
 
 @pytest.mark.parametrize("pools", [2, 3, 16, 1024])
 def test_no_effect_does_with_fewer_positions_than_the_symbols_could_tell(pools):
-    wanted = log(1e6) + log(6 * len(SHIFTS) / 0.95)
+    wanted = log(1e6) + log(8 * len(SHIFTS) / 0.95)
     best = needed(100.0, pools, 1, 1e-6, 0.9).positions
     assert best >= wanted / log(pools)
     assert best <= np.ceil(1.2 * wanted / log(pools))
@@ -124,7 +124,7 @@ def test_no_effect_does_with_fewer_positions_than_the_symbols_could_tell(pools):
 
 @pytest.mark.parametrize(("effect", "size"), [(100.0, 1), (50.0, 100), (100.0, 100), (100.0, 1_000_000)])
 def test_an_effect_however_large_is_enough_and_no_number_overflows(effect, size):
-    wanted = log(1e6) + log(6 * len(SHIFTS) / 0.95)
+    wanted = log(1e6) + log(8 * len(SHIFTS) / 0.95)
     assert needed(effect, 2, size, 1e-6, 0.9).positions == np.ceil(wanted / log(2))
 
 
