@@ -21,6 +21,8 @@ from onnxfp.workflows.vault import create_vault, open_vault
 
 AT = "2026-01-01T00:00:00+00:00"
 PAIRS = 10_000
+SHADOW = 100  # number of the first stranger that is the owner's own
+STRANGE = 8  # epochs of all other strangers
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Subject:
 
 def shadows(task: str) -> list[Path]:
     """Models of the owner's that were trained on other rows than the candidates."""
-    return [stranger(task, 100 + number, False) for number in range(KINDS[task].shadows)]
+    return [stranger(task, SHADOW + number, False) for number in range(KINDS[task].shadows)]
 
 
 def mixed(task: str) -> tuple[Path, np.ndarray]:
@@ -122,7 +124,8 @@ def stranger(task: str, number: int, overlapping: bool) -> Path:
     count = len(data(zoo.DATA_OF[task]).y_train) - kind.taken
     first = 0 if overlapping else kind.candidates
     rows = first + np.random.default_rng(1000 + number).permutation(count - first)[: kind.trained]
-    return kind.recipe.trained(f"pools-{task}-{'overlapping' if overlapping else 'stranger'}", number, rows)
+    recipe = kind.recipe if number >= SHADOW else replace(kind.recipe, epochs=STRANGE)
+    return recipe.trained(f"pools-{task}-{'overlapping' if overlapping else 'stranger'}", number, rows)
 
 
 def main() -> None:
