@@ -82,7 +82,7 @@ def plan_pools(vault: Vault, request: Planning, progress: Progress) -> Planned:
         intent = Intent(SCHEME, request.options, request.at, role)
         committed = commit(vault, profile, intent, candidates.samples, _nobody)
         drawn = drawn_for(vault, committed, request.beacon, request.at)
-        entry = _registered(vault, drawn, profile, request.at)
+        entry = register_plan(vault, drawn, profile, request.at)
         if recipient:
             vault.ledger.reserve(entry.reference, recipient, request.at)
         progress("asking whether the rows can be told without a model")
@@ -125,7 +125,7 @@ def _rows(drawn: DrawnChannel, name: str, count: int) -> npt.NDArray[np.bool_]:
     return train
 
 
-def _registered(vault: Vault, drawn: DrawnChannel, profile: ModelProfile, at: str) -> ReferenceEntry:
+def register_plan(vault: Vault, drawn: DrawnChannel, profile: ModelProfile, at: str) -> ReferenceEntry:
     """Register the data as what suspects are held against: it has no weights, and one claim."""
     channel = drawn.channel
     payload = payload_of(profile, [channel], Sketch(()))
