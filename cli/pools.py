@@ -52,6 +52,7 @@ def pools_group() -> None:
 @_POOLS
 @option("--size", type=click.IntRange(1), default=1, show_default=True, help="Rows of a pool.")
 @option("--alike", type=Number(0, 1, min_open=True), help="Correlation of near-duplicates. [default: 0.98]")
+@_SHADOWS(help="Commit to a shadow model too, as verify takes it.")
 @option("--to", "recipient", default="", help="Plan a run for a recipient, whose copy `trace` then tells.")
 @option("--beacon", default="", help="A public value from after the commitment, on which the draw depends.")
 @option("-o", "--output", type=MODEL, required=True, help="Where the rows are written (.npz).")

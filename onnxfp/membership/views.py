@@ -51,7 +51,7 @@ class Views:
 
     def __getitem__(self, samples: Any, /) -> npt.NDArray[Any]:
         """Return some samples as an array."""
-        chosen = np.arange(len(self))[samples]
+        chosen = np.arange(*samples.indices(len(self))) if isinstance(samples, slice) else np.asarray(samples)
         taken = np.array(self.inputs[self.rows[chosen // self.each]])
         which = chosen % self.each
         for copy in np.unique(which[which > 0]) if self.moved else ():

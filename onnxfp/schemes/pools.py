@@ -75,6 +75,8 @@ class PoolsKey:
     views: Views
     asked: AskedPools
     code: Uniform
+    committed: tuple[str, ...] = ()
+    """Digests of the shadow models that were committed to with the plan, so that none can know it."""
 
     @property
     def positions(self) -> int:
@@ -111,7 +113,8 @@ class Pools(Scheme[PoolsKey]):
         labels, group = np.asarray(data["labels"]), groups(data["inputs"], options.alike)
         positions = options.positions or _as_many(labels, group, options)
         rows = draw_pools(labels, group, (positions, options.pools, options.size), keystream.derive("pools"))
-        return {"inputs": data["inputs"], "labels": labels, "rows": rows, "group": group}
+        known = {"committed": data["committed"]} if "committed" in data else {}
+        return {"inputs": data["inputs"], "labels": labels, "rows": rows, "group": group, **known}
 
     def keygen(self, profile: ModelProfile, samples: Samples, options: PoolsOptions, keystream: Keystream) -> PoolsKey:
         """Put together what is asked; the pools themselves were drawn by `select`."""
@@ -125,7 +128,8 @@ class Pools(Scheme[PoolsKey]):
             Shadow(asked.told(np.asarray(said, dtype=np.float64)), member[views.rows])
             for said, member in zip(samples.get("shadows", ()), samples.get("members", ()), strict=True)
         )
-        return PoolsKey(rows, group, views, replace(asked, shadows=shadows), Uniform(form[1]))
+        committed = tuple(bytes(samples.get("committed", b"")).decode().split())
+        return PoolsKey(rows, group, views, replace(asked, shadows=shadows), Uniform(form[1]), committed)
 
     def lint(self, key: PoolsKey) -> tuple[str, ...]:
         """Say how much the rows can tell at most."""

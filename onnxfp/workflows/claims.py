@@ -25,6 +25,8 @@ class RegisteredClaim:
     channel: Channel
     handed: Samples = field(default_factory=dict, repr=False)
     """What of the owner's data it is about, where the vault does not keep them."""
+    trusts: str = ""
+    """What besides the key is taken on trust when it is weighed, in words."""
 
     def draw(self, vault: Vault) -> DrawnChannel:
         """Draw its key.

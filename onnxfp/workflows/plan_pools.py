@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from onnxfp.workflows.channels import OWNER, RECIPIENT, Channel, DrawnChannel
 from onnxfp.workflows.commit import Intent, commit, drawn_for
 from onnxfp.workflows.judge import Progress
 from onnxfp.workflows.reference import payload_of
+from onnxfp.workflows.shadow_models import Shadowing, shadow_models
 from onnxfp.workflows.vault import Vault, refuse_inside_vault
 
 SCHEME = "pools"
@@ -40,6 +41,8 @@ class Planning:
     """Whose training run the plan is for; empty for the owner's."""
     beacon: str = ""
     force: bool = False
+    shadows: tuple[str, ...] = ()
+    """Shadow models that are there already, as `verify` is given them: none that is committed to can know the plan."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +83,17 @@ def plan_pools(vault: Vault, request: Planning, progress: Progress) -> Planned:
         profile = ModelProfile(candidates.digest, ())
         role = RECIPIENT if recipient else OWNER
         intent = Intent(SCHEME, request.options, request.at, role)
-        committed = commit(vault, profile, intent, candidates.samples, _nobody)
+        shadows = shadow_models(vault, request.shadows, len(candidates.inputs))
+        committed = commit(vault, profile, intent, {**candidates.samples, **_digests(shadows)}, _nobody)
         drawn = drawn_for(vault, committed, request.beacon, request.at)
-        entry = register_plan(vault, drawn, profile, request.at)
-        if recipient:
-            vault.ledger.reserve(entry.reference, recipient, request.at)
         progress("asking whether the rows can be told without a model")
         train = _rows(drawn, drawn.word_of(recipient), len(candidates.inputs))
         blind = blind_of(drawn, drawn.word_of(recipient), candidates)
-    if blind.told:
-        raise UsageError(f"{blind.says}: this plan proves nothing; give data in another order or other data")
+        if blind.told:
+            raise UsageError(f"{blind.says}: this plan proves nothing; give data in another order or other data")
+        entry = register_plan(vault, drawn, profile, request.at)
+        if recipient:
+            vault.ledger.reserve(entry.reference, recipient, request.at)
     held = np.flatnonzero(~train)
     content = packed({"train_rows": np.flatnonzero(train), "held_rows": held})
     write_whole(request.output, content, force=request.force)
@@ -109,6 +113,12 @@ def plan_pools(vault: Vault, request: Planning, progress: Progress) -> Planned:
         committed.notes,
         vault.ledger.head(),
     )
+
+
+def _digests(shadows: Sequence[Shadowing]) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return what is kept of shadow models with a plan; nothing where there are none."""
+    text = " ".join(sorted(shadow.digest for shadow in shadows))
+    return {"committed": np.frombuffer(text.encode(), dtype=np.uint8)} if text else {}
 
 
 def blind_of(drawn: DrawnChannel, name: str, candidates: Candidates) -> Blind:

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxfp.artifact import open_artifact
-from onnxfp.domain import Answered, Floats, QueryProbe, Symbols, Unanswered
+from onnxfp.domain import Answered, Floats, QueryProbe, Symbols, Unanswered, Verdict
 from onnxfp.errors import UsageError
 from onnxfp.membership.reading import pooled
+from onnxfp.membership.scores import Hardness
 from onnxfp.schemes.interface import Samples
 from onnxfp.suspect.session import open_session
-from onnxfp.workflows.arrays import read_npz
 from onnxfp.workflows.candidates import Candidates, open_candidates
 from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.claims import RegisteredClaim
-from onnxfp.workflows.digests import cached_digest
 from onnxfp.workflows.judge import Progress
 from onnxfp.workflows.plan_pools import SCHEME, blind_of
+from onnxfp.workflows.shadow_models import Shadowing, shadow_models
 from onnxfp.workflows.vault import Vault
 
-ROWS = "train_rows"
+_TRUST = (
+    "It also takes the claimant's word that {late} of the shadow models were trained without the plan: they were not "
+    "committed to with it."
+)
 _BY_CHANCE = 1e-4  # probability with which a shadow model that knows no plan is refused
 
 
@@ -53,16 +54,6 @@ class PoolsAt:
             raise UsageError(
                 f"{'--shadow' if self.shadows else '--augment'} is about pools: give the candidate data with --data"
             )
-
-
-@dataclass(frozen=True)
-class Shadowing:
-    """A shadow model that is there to be asked."""
-
-    path: Path
-    digest: str
-    member: npt.NDArray[np.bool_]
-    """(rows of the data,): which it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +98,7 @@ def open_pool_data(vault: Vault, given: PoolsAt) -> Iterator[PoolData | None]:
         yield None
         return
     with open_candidates(given.data) as candidates:
-        shadows = tuple(_shadow(vault, text, len(candidates.inputs)) for text in given.shadows)
+        shadows = shadow_models(vault, given.shadows, len(candidates.inputs))
         yield PoolData(candidates, shadows, given.augment)
 
 
@@ -141,7 +132,14 @@ def _with_shadows(vault: Vault, claim: RegisteredClaim, data: PoolData, progress
     handed = {**claim.handed, "shadows": _stacked(answers, len(probe.inputs)), "members": members}
     beside = replace(claim, handed=handed)
     _refuse_planned(beside.draw(vault), vault.ledger.recipients(), data.shadows)
-    return beside
+    late = sum(shadow.digest not in drawn.public.key.committed for shadow in data.shadows)
+    return replace(beside, trusts=_TRUST.format(late=late)) if late else beside
+
+
+def with_trust(verdict: Verdict, claims: Sequence[RegisteredClaim]) -> Verdict:
+    """Return a verdict whose null says what besides the key is taken on trust."""
+    trusts = " ".join(dict.fromkeys(claim.trusts for claim in claims if claim.trusts))
+    return replace(verdict, null=f"{verdict.null} {trusts}") if trusts else verdict
 
 
 def _refuse_planned(drawn: DrawnChannel, recipients: Sequence[str], shadows: Sequence[Shadowing]) -> None:
@@ -153,17 +151,21 @@ def _refuse_planned(drawn: DrawnChannel, recipients: Sequence[str], shadows: Seq
     from scipy.stats import norm
 
     asked = drawn.public.key.asked
+    if not shadows:
+        return
     words = drawn.words([OWNER] if drawn.channel.role == OWNER else recipients)
-    most = float(norm.isf(_BY_CHANCE / max(1, 2 * 3 * len(words) * len(shadows))))
-    for shadow, given in zip(asked.shadows, shadows, strict=True):
-        for score in (shadow.told.margin(), shadow.told.loss(), shadow.member.astype(np.float64)):
-            standing = pooled(score, asked.form)
-            if any(abs(standard_errors(leads(standing, word))) > most for word in words):
-                raise UsageError(
-                    f"shadow model {given.path} knows which rows the plan trains on or holds back, and would decide in "
-                    "the suspect's place; give models that were trained without the plan: on other data, or on a "
-                    "random half of these"
-                )
+    hard = Hardness.of(asked.shadows)
+    told = [(f"shadow model {given.path}", one) for shadow, given in zip(asked.shadows, shadows, strict=True)
+            for one in (shadow.told.margin(), shadow.told.loss(), shadow.member.astype(np.float64))]  # fmt: skip
+    told += [("the mean of the shadow models", one) for one in (hard.margin, hard.probability)]
+    most = float(norm.isf(_BY_CHANCE / max(1, 2 * len(told) * len(words))))
+    for who, score in told:
+        standing = pooled(score, asked.form)
+        if any(abs(standard_errors(leads(standing, word))) > most for word in words):
+            raise UsageError(
+                f"{who} knows which rows the plan trains on or holds back, and would decide in the suspect's place; "
+                "give models that were trained without the plan: on other data, or on a random half of these"
+            )
 
 
 def leads(standing: Floats, word: Symbols) -> Floats:
@@ -220,27 +222,3 @@ def _stacked(answers: Sequence[Floats], samples: int) -> npt.NDArray[np.float32]
     for row, said in zip(table, answers, strict=True):
         row[:, : said.shape[1]] = said
     return table
-
-
-def _shadow(vault: Vault, text: str, count: int) -> Shadowing:
-    before, comma, after = text.rpartition(",")
-    name, rows = (before, after) if comma and after.endswith(".npz") else (text, "")
-    path, member = Path(name), np.zeros(count, dtype=bool)
-    if rows:
-        member[_rows(Path(rows), count)] = True
-    with open_artifact(path) as artifact:
-        digest = cached_digest(artifact, vault.root / "digests.json")
-    which = f":{sha256(np.packbits(member).tobytes()).hexdigest()[:32]}" if rows else ""
-    return Shadowing(path, f"{digest[:32]}{which}", member)
-
-
-def _rows(path: Path, count: int) -> npt.NDArray[np.int64]:
-    arrays: Mapping[str, npt.NDArray[Any]] = read_npz(path, f"`{ROWS}`")
-    rows = arrays.get(ROWS)
-    if rows is None or rows.dtype.kind not in "iu" or rows.ndim != 1:
-        raise UsageError(f"{path}: expected an .npz with `{ROWS}`, row numbers of the candidate data")
-    if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= count):
-        raise UsageError(
-            f"{path} has rows {rows.min()} to {rows.max()}, the data have {count}; give rows of these data"
-        )
-    return rows.astype(np.int64)

@@ -31,7 +31,7 @@ from onnxfp.workflows.looking import (
     spender,
     spent_before,
 )
-from onnxfp.workflows.pool_data import PoolData, about, refuse_missing, refuse_others, with_shadows
+from onnxfp.workflows.pool_data import PoolData, about, refuse_missing, refuse_others, with_shadows, with_trust
 from onnxfp.workflows.recorded import Recorded
 from onnxfp.workflows.suspects import ALL, SEALED, Device, Examined, examined_file
 from onnxfp.workflows.transcript import Transcript
@@ -273,7 +273,7 @@ def _weighed(looking: _Looking, claims: Sequence[RegisteredClaim]) -> tuple[Verd
         told = replace(told, reason=f"{NO_BOUND}; `onnxfp trace --paper` decodes them as published")
     if looking.asking.channels == BOTH and not any(claim.asks for claim in claims):
         told = replace(told, unread=(*told.unread, NO_ANSWERS))
-    return told, order
+    return with_trust(told, order), order
 
 
 def _namable(copies: Copies) -> Copies:

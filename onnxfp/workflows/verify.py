@@ -26,7 +26,7 @@ from onnxfp.workflows.looking import (
     spender,
     spent_before,
 )
-from onnxfp.workflows.pool_data import PoolData, about, refuse_missing, refuse_others, with_shadows
+from onnxfp.workflows.pool_data import PoolData, about, refuse_missing, refuse_others, with_shadows, with_trust
 from onnxfp.workflows.recorded import Recorded
 from onnxfp.workflows.reference import Reference
 from onnxfp.workflows.suspects import Device, Examined, examined_file
@@ -198,7 +198,7 @@ def weigh_claims(
             looks[claim.key] = replace(look, committed_at=claim.laid_down_at)
     asked = [claim for claim in claims if claim.key in looks]
     found = [failing(looks[claim.key], _siblings(looks, claim, asked)) for claim in asked]
-    return verify(found, terms.alpha, terms.besides, lost)
+    return with_trust(verify(found, terms.alpha, terms.besides, lost), claims)
 
 
 def _siblings(looks: Mapping[str, Look], claim: OwnersClaim, claims: Sequence[OwnersClaim]) -> list[Look]:

@@ -1,8 +1,8 @@
 """Plans of pools as a release laid them down: commitment, pools, rows to train on, verdicts.
 
-`python -m tests.golden.pools` writes those of the present version to fixtures/pools/, once, each with what its vault keeps;
-what a release has written stays there for ever, and every later release must draw the same rows from it and judge the same
-answers alike. Nothing is trained: suspects answer by a formula, and rather surely where they are members.
+`python -m tests.golden.pools` writes those of the present version to fixtures/pools/, once, each with what its vault
+keeps; what a release has written stays there for ever, and every later release must draw the same rows from it and
+judge the same answers alike. Nothing is trained: suspects answer by a formula, rather surely where they are members.
 """
 
 from __future__ import annotations
@@ -147,7 +147,6 @@ def main() -> None:
     for name in PLANS:
         path = POOLS / f"v{__version__}" / f"{name}.json"
         if path.exists():
-            print(f"{path} is there already, and stays")
             continue
         plan, kept = laid_down(name)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,9 +20,9 @@ from onnxfp.workflows.candidates import Candidates, open_candidates
 from onnxfp.workflows.channels import OWNER, RECIPIENT, draw
 from onnxfp.workflows.check_pools import Checking, check_pools
 from onnxfp.workflows.claims import about_other_data, chosen_claims, claims_about_copies, unborne
-from onnxfp.workflows.commit import Intent, commit
+from onnxfp.workflows.commit import Intent, commit, drawn_for
 from onnxfp.workflows.judge import registered_references
-from onnxfp.workflows.plan_pools import Planning, called, plan_pools
+from onnxfp.workflows.plan_pools import Planning, called, plan_pools, register_plan
 from onnxfp.workflows.pool_data import (
     PoolData,
     PoolsAt,
@@ -83,6 +84,13 @@ def unlucky(vault: Vault, path: Path) -> str:
     raise LookupError("there are always more")
 
 
+def register_told(vault: Vault, data: Path, beacon: str) -> None:
+    with open_candidates(data) as candidates:
+        profile = ModelProfile(candidates.digest, ())
+        committed = commit(vault, profile, Intent("pools", {}, AT, OWNER), candidates.samples, nobody)
+        register_plan(vault, drawn_for(vault, committed, beacon, AT), profile, AT)
+
+
 def nobody(inputs: np.ndarray) -> np.ndarray:
     raise AssertionError("nobody is asked")
 
@@ -104,6 +112,9 @@ def test_a_plan_that_can_be_told_without_a_model_proves_nothing(told_blindly, tm
         with pytest.raises(UsageError, match=r"can be told from the data alone .*this plan proves nothing"):
             plan_pools(vault, Planning(data, output, AT, beacon=beacon), quiet)
         assert not output.exists()
+        assert registered_references(vault) == ()
+        assert len(unborne(vault, ())) == 1  # it was drawn, and keeps its share
+        register_told(vault, data, beacon)  # as a claimant might who does not care
         checked = check_pools(vault, Checking(PoolsAt(data), model), quiet)
         assert not checked.passed
         assert checked.auc_low > 0.5
@@ -112,7 +123,6 @@ def test_a_plan_that_can_be_told_without_a_model_proves_nothing(told_blindly, tm
             claims = chosen_claims(registered_references(vault), SEALED, "pools", given)
             with pytest.raises(UsageError, match="proves nothing: which pools were trained on can be told"):
                 with_shadows(vault, claims, given, quiet)
-        assert unborne(vault, registered_references(vault)) == ()  # it was drawn, and keeps its share
     run = Program(root)
     for more in ((), ("--model", model)):
         assert "not sound: it proves nothing" in run("pools", "check", "--data", data, *more, status=3).out
@@ -287,3 +297,18 @@ def test_what_is_opened_is_as_it_was_saved(large):
         assert isinstance(candidates, Candidates)
         assert candidates.inputs.shape == (ROWS, WIDTH)
         assert candidates.labels.tolist() == (np.arange(ROWS) % 10).tolist()
+
+
+# --- shadow models ----------------------------------------------------------------------------------------------------
+
+
+def test_what_shadow_models_take_on_trust_stands_in_the_null_unless_they_were_committed_to(planned, tmp_path):
+    """A model whose digest was laid down before the draw cannot know it; of any other the claimant must be believed."""
+    data, early, late = (planned.folder / name for name in ("data.npz", "shadow.onnx", "stranger.onnx"))
+    run = fixed_vault(tmp_path / "other", SECRET)
+    run("pools", "plan", "--data", data, "--shadow", early, "-o", tmp_path / "other.npz")
+    asked = ("verify", planned.folder / "plan.onnx", "--claim", "pools", "--data", data, "--format", "json")
+    assert "word that" not in json.loads(run(*asked, "--shadow", early, status=None).out)["null"]
+    trusted = json.loads(run(*asked, "--shadow", early, "--shadow", late, status=None).out)["null"]
+    assert "the claimant's word that 1 of the shadow models" in trusted
+    assert "word that" not in json.loads(run(*asked, status=None).out)["null"]
