@@ -67,7 +67,8 @@ class TraceRequest:
         if (self.suspect.where is None) is (self.replay is None):
             raise UsageError("expected either a suspect (a file or a URL) or --replay, found both or none")
         if self.replay is not None:
-            refuse_ignored({"--transcript": self.transcript, **self._asks()}, "a transcript")
+            said = {"--transcript": self.transcript, "--alpha": self.alpha != TraceRequest.alpha, **self._asks()}
+            refuse_ignored(said, "a transcript")
         elif self.suspect.remote and self.chosen != ANSWERS:
             raise UsageError(
                 f"a URL only answers, its weights cannot be read: --channels {self.chosen} takes a file; leave it out"

@@ -119,6 +119,10 @@ def _verified(vault: Vault, request: VerifyRequest, data: PoolData | None, progr
 def _refuse_ignored(request: VerifyRequest) -> None:
     asks_nobody = (request.replay or request.queries) is not None
     refuse_ignored({"--transcript": request.transcript is not None and asks_nobody}, "this kind of suspect")
+    if request.replay is not None:
+        said = {"--alpha": request.alpha != VerifyRequest.alpha, "--claim": request.claim, "--fixed": request.fixed}
+        said |= {"--max-queries": request.limit, "--twice": request.twice, "--camouflage": request.camouflage}
+        refuse_ignored({**said, "--dated": request.dated}, "a transcript, which has all that was chosen")
     request.suspect.check()
 
 

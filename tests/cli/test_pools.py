@@ -603,6 +603,16 @@ def test_a_transcript_makes_the_same_verdict_again_with_the_same_shadows(planned
     assert len(rows(planned, "look")) == looks
 
 
+REPEATED = [("--alpha", "1e-3"), ("--claim", "pools"), ("--max-queries", "9"), ("--fixed",), ("--twice",),
+            ("--camouflage", "2"), ("--dated", "2030-01-01")]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", REPEATED, ids=lambda option: option[0])
+def test_what_a_transcript_says_by_itself_is_not_said_again(planned, option):
+    line = planned.run.refused("verify", "--replay", planned.folder / "said.json", *option)
+    assert f"{option[0]} says nothing about a transcript" in line
+
+
 def test_every_look_with_other_settings_halves_alpha(planned):
     def alpha(*how: object) -> float:
         return pools(planned, "plan", *how)["alpha"]

@@ -176,6 +176,7 @@ REFUSED = {
     "two": ((FILE, "--replay", "t.json"), "expected either a suspect"),
     "a transcript again": (("--replay", "t.json", "--transcript", "u.json"), "--transcript says nothing about a tran"),
     "channels of a transcript": (("--replay", "t.json", "--channels", "both"), "--channels says nothing about a tran"),
+    "alpha of a transcript": (("--replay", "t.json", "--alpha", "1e-3"), "--alpha says nothing about a transcript"),
     "no transcript": (("--replay", FILE), "is no transcript"),
     "paper of a URL": ((URL, "--paper"), "--paper decodes the weights of a file"),
     "paper by answers": ((FILE, "--paper", "--channels", "answers"), "--channels says nothing about --paper"),
