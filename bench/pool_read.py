@@ -14,7 +14,7 @@ from bench.pool_models import Subject, mixed, shadows
 from fixtures import cnn
 from onnxfp.codes.uniform import Uniform
 from onnxfp.domain import Answered, Codebook, Floats
-from onnxfp.membership.reading import SHIFTS, AskedPools, pool_reading, pooled
+from onnxfp.membership.reading import AskedPools, alone, pool_reading, pooled
 from onnxfp.membership.scores import Shadow
 from onnxfp.verdict.betting import log10_e, place_bet
 from onnxfp.workflows.candidates import open_candidates
@@ -101,16 +101,9 @@ class Judge:
 
 
 def by_score(asked: AskedPools, values: Floats, word: Any) -> dict[str, float]:
-    """log10 e by each score alone, the mean over its strengths."""
+    """log10 e by each score alone."""
     found: Mapping[str, Floats] = asked.scores(asked.told(values))
-    every = np.arange(len(word))
-    result = {}
-    for name, score in found.items():
-        standing = pooled(score, asked.form)
-        table = np.clip(np.asarray(SHIFTS)[:, None, None] * standing, -8, 8)
-        gains = table[:, every, word] - np.log(np.exp(table).mean(axis=2))
-        result[name] = float((np.logaddexp.reduce(gains.sum(axis=1)) - np.log(len(SHIFTS))) / np.log(10))
-    return result
+    return {name: alone(pooled(score, asked.form), word) for name, score in found.items()}
 
 
 def codebook(form: tuple[int, int, int]) -> Codebook:

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from onnxfp.domain import Answered, Codebook, Floats, Reading, Response, Unanswered
+from onnxfp.domain import Answered, Codebook, Floats, Reading, Response, Symbols, Unanswered
 from onnxfp.membership.attack import attack
 from onnxfp.membership.scores import Shadow, Told, scores
 
@@ -72,6 +72,18 @@ def pool_reading(asked: AskedPools, codebook: Codebook, response: Response) -> R
         response.transforms,
         provider=response.provider,
     )
+
+
+def alone(standing: Floats, word: Symbols) -> float:
+    """Return log10 of the e-value that one score gives a word, by itself: the mean over its strengths.
+
+    Args:
+        standing: (positions, pools), as `pooled` returns it.
+        word: (positions,).
+    """
+    table = np.clip(np.asarray(SHIFTS)[:, None, None] * standing, -LARGEST, LARGEST)
+    gains = table[:, np.arange(len(word)), word] - np.log(np.exp(table).mean(axis=2))
+    return float((np.logaddexp.reduce(gains.sum(axis=1)) - np.log(len(SHIFTS))) / np.log(10.0))
 
 
 def pooled(score: Floats, form: tuple[int, int, int]) -> Floats:

@@ -15,7 +15,7 @@ from onnxfp.keys.recipient import canonical_name
 from onnxfp.membership.alike import groups
 from onnxfp.membership.pools import rows_to_train
 from onnxfp.membership.power import Needed, needed
-from onnxfp.membership.reading import pooled
+from onnxfp.membership.reading import alone, pooled
 from onnxfp.suspect.session import open_session
 from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.claims import RegisteredClaim, chosen_claims, claims_about_copies
@@ -47,12 +47,14 @@ class Shown:
     """What one score shows of a model."""
 
     score: str
+    log10_e: float
+    """Evidence that it alone gives of this model."""
     effect: float
     """Deviations of a row's score by which pools that were trained on lead."""
     z: float
     """The same in standard errors, over all positions."""
     positions: int
-    """That it takes to be sure; 0 where ten million would not do."""
+    """That are enough for 99 in 100 models with this effect, if scores were Gaussian; 0 where ten million are not."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,8 @@ def _shown(
         z = standard_errors(lead)
         effect = float(lead.mean()) / math.sqrt(size)
         takes = needed(effect, pools, size, request.alpha, 0.99) if effect > 0 else Needed(size, 0, 0)
-        rows.append(Shown(name, effect, z, takes.positions))
-    return tuple(sorted(rows, key=lambda row: -row.z))
+        rows.append(Shown(name, alone(standing, word), effect, z, takes.positions))
+    return tuple(sorted(rows, key=lambda row: -row.log10_e))
 
 
 def checked_rows(checked: Checked) -> list[tuple[str, str]]:
@@ -172,10 +174,7 @@ def checked_rows(checked: Checked) -> list[tuple[str, str]]:
         ("near-duplicates", f"{checked.duplicates_across} groups on both sides; {checked.alike_across} merely alike"),
     ]
     for one in checked.shown:
-        takes = f"{one.positions} positions are enough" if one.positions else "too little to be sure"
-        rows.append(
-            (f"by {one.score}", f"effect {one.effect:.3f}, z = {one.z:.1f}; {takes}, {checked.positions} there")
-        )
+        rows.append((f"by {one.score}", f"log10 e = {one.log10_e:.1f}; effect {one.effect:.3f}, z = {one.z:.1f}"))
     return [*rows, ("verdict", "sound" if checked.passed else "not sound: it proves nothing")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as st_numpy
 
 from onnxfp.codes.uniform import Uniform
 from onnxfp.domain import Answered, Reading, Unanswered
-from onnxfp.membership.reading import SHIFTS, AskedPools, pool_reading, pooled
+from onnxfp.membership.reading import SHIFTS, AskedPools, alone, pool_reading, pooled
 from onnxfp.membership.scores import Shadow
 from onnxfp.verdict.betting import log10_e
 from tests.membership.simulated import (
@@ -389,3 +390,15 @@ def test_the_word_is_drawn_as_the_codebook_says():
     asked = asking(4000, pools=3)
     shares = np.bincount(words_of(asked, 1)[0], minlength=3) / 4000
     assert shares == pytest.approx(Uniform(3).codebook(KEY, 1).prior[0], abs=0.04)
+
+
+# --- one score by itself ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pools", [2, 3])
+def test_the_evidence_of_one_score_alone_has_mean_one_over_all_words(pools):
+    standing = 3.0 * np.random.default_rng(pools).standard_normal((6, pools))
+    words = itertools.product(range(pools), repeat=6)
+    mean = np.mean([10.0 ** alone(standing, np.asarray(word, dtype=np.uint8)) for word in words])
+    assert mean == pytest.approx(1.0, abs=1e-9)
+    assert alone(standing, standing.argmax(axis=1).astype(np.uint8)) > 0.5
