@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,30 @@ def table(*, whole: bool) -> str:
                 cells = [spread([one[str(pairs)][name] for one in tables]) for pairs in PAIRS]
                 rows.append((CALLED[task], beside, name, *cells))
     return markdown(header, rows) + f"\n\nlog10 e; {NEEDED:.0f} is needed at alpha = 1e-6."
+
+
+def plot(path: Path, *, whole: bool) -> None:
+    """Plot evidence against the number of pairs: without shadow models, beside three, and with one to learn from."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = _runs(whole=whole)
+    figure, axes = plt.subplots(1, max(1, len(found)), figsize=(4.4 * max(1, len(found)), 4), squeeze=False)
+    for axis, (task, runs) in zip(axes[0], found.items(), strict=True):
+        for beside in ("0 shadows", "3 shadows", "3 shadows, one to learn from"):
+            curves = np.asarray([[run["evidence"][beside][str(n)]["together"] for n in PAIRS] for run in runs])
+            axis.plot(PAIRS, curves.mean(axis=0), marker="o", ms=3, label=beside)
+            axis.fill_between(PAIRS, curves.min(axis=0), curves.max(axis=0), alpha=0.2)
+        axis.axhline(NEEDED, color="0.6", ls="--")
+        axis.set(title=CALLED[task], xlabel="pairs")
+    axes[0][0].set(ylabel="log10 e (dashed: enough at 1e-6)")
+    axes[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def main() -> None:
     for name in [name for name in sys.argv[1:] if name != "--kept"] or SECTIONS:
         page = fill(page, name, SECTIONS[name](whole=whole))
         PAGE.write_text(page)
+    pool_pairs.plot(DOCS / "plots" / "pools.png", whole=whole)
 
 
 if __name__ == "__main__":
