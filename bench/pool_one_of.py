@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.pool_models import CALLED, PLANNED, Subject
-from bench.pool_read import NEEDED, Judge, codebook
+from bench.pool_read import NEEDED, Judge, codebook, judge_of
 from bench.results import is_kept, kept, markdown, spread
 from onnxfp.domain import Answered, Floats
 from onnxfp.membership.reading import AskedPools, pool_reading
@@ -30,7 +30,7 @@ def measure(one: Subject) -> dict[str, Any]:
 
 
 def _measured(one: Subject) -> dict[str, Any]:
-    judge = Judge(one)
+    judge = judge_of(one)
     values, beside = judge.answers(one.protected), judge.beside(3)
     found = {}
     for pools, size in FORMS:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.pool_models import CALLED, PLANNED, Subject
-from bench.pool_read import NEEDED, Judge
+from bench.pool_read import NEEDED, judge_of
 from bench.results import is_kept, kept, markdown, spread
 from fixtures import cnn
 
@@ -23,7 +23,7 @@ def measure(one: Subject) -> dict[str, Any]:
 
 
 def _measured(one: Subject) -> dict[str, Any]:
-    judge = Judge(one)
+    judge = judge_of(one)
     values = judge.answers(one.protected)
     found = {
         f"{count} shadows{', one to learn from' if learning else ''}": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,12 @@ class Judge:
         bet = place_bet(pool_reading(part, book, Answered(values)), book)
         names = [f"key {number}" for number in range(words)]
         return np.concatenate([bet.log10_e(self.drawn.words(names[at : at + 250])) for at in range(0, words, 250)])
+
+
+@cache
+def judge_of(one: Subject) -> Judge:
+    """The owner of a model, who asks no shadow model twice."""
+    return Judge(one)
 
 
 def by_score(asked: AskedPools, values: Floats, word: Any) -> dict[str, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench import removal, stolen, zoo
 from bench.pool_models import CALLED, PLANNED, Subject
-from bench.pool_read import NEEDED, Judge, log_probabilities
+from bench.pool_read import NEEDED, Judge, judge_of, log_probabilities
 from bench.results import is_kept, kept, markdown, spread
 from fixtures import cnn
 from onnxfp.domain import Floats
@@ -113,7 +113,7 @@ def _title(one: Subject, name: str) -> str:
 
 
 def _measured(one: Subject, name: str) -> dict[str, Any]:
-    judge = Judge(one)
+    judge = judge_of(one)
     if name == LABELS:
         return _by_moved(judge)
     with tempfile.TemporaryDirectory() as folder:

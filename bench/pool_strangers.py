@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.pool_models import CALLED, Subject, stranger
-from bench.pool_read import NEEDED, Judge
+from bench.pool_read import NEEDED, judge_of
 from bench.results import is_kept, kept, markdown
 
 TASK, EACH, WORDS = "fashion", 10, 2_000
@@ -24,7 +24,7 @@ def _title(number: int, overlapping: bool) -> str:
 
 
 def _measured(number: int, overlapping: bool) -> dict[str, Any]:
-    judge = Judge(Subject(TASK, number % 3))
+    judge = judge_of(Subject(TASK, number % 3))
     values = judge.answers(stranger(TASK, number, overlapping))
     found = {}
     for count in (0, 3):
