@@ -53,7 +53,7 @@ def pools_group() -> None:
 @option("--size", type=click.IntRange(1), default=1, show_default=True, help="Rows of a pool.")
 @option("--alike", type=Number(0, 1, min_open=True), help="Correlation of near-duplicates. [default: 0.98]")
 @_SHADOWS(help="Commit to a shadow model too, as verify takes it.")
-@option("--to", "recipient", default="", help="Plan a run for a recipient, whose copy `trace` then tells.")
+@option("--to", "recipient", help="Plan a run for a recipient, whose copy `trace` then tells.")
 @option("--beacon", default="", help="A public value from after the commitment, on which the draw depends.")
 @option("-o", "--output", type=MODEL, required=True, help="Where the rows are written (.npz).")
 @force_option
@@ -81,6 +81,7 @@ def plan_command(context: click.Context, /, form: str, **chosen: Any) -> None:
 @_SHADOWS(help="As verify takes it.")
 @option("--augment", type=click.IntRange(0, 32), default=0, help="As verify takes it.")
 @option("--to", "recipient", default="", help="Check the plan of this recipient.")
+@option("--claim", default="", help="First digits of the plan. [default: the latest]")
 @alpha_option
 @format_option
 @click.pass_context
@@ -97,7 +98,7 @@ def check_command(
     from onnxfp.workflows.pool_data import PoolsAt
 
     with opened(context) as vault:
-        checked = check_pools(vault, Checking(PoolsAt(data, shadows, augment), **chosen), progress)
+        checked = check_pools(vault, Checking(PoolsAt(data, shadows, augment), now(), **chosen), progress)
     show(checked, checked_rows, form)
     return PASSED if checked.passed else NOT_SUPPORTED
 

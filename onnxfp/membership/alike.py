@@ -20,9 +20,10 @@ from onnxfp.keys.keystream import public_numbers
 ALIKE = 0.98  # correlation of two rows about the mean row, from which on they are near-duplicates
 
 _BANDS, _BITS = 12, 24  # two rows of correlation 0.98 fall together with probability 0.93, of 0.99 with 0.99
-_FOLDED = 1024  # numbers that a long row is folded to
+FOLDED = 1024  # numbers that a long row is folded to
 _NEIGHBOURS = 4  # rows of one word with which each is compared
-_BLOCK = 2048
+_BLOCK = 2048  # rows or pairs at a time at most
+_NUMBERS = 1 << 23  # of rows that are in memory at a time, unless one row has more
 _LARGEST = 1e15  # a number beyond counts as none: its square is past what 32 bits hold
 _PUBLIC = public_numbers("near-duplicates")  # what is near is no secret
 
@@ -41,7 +42,10 @@ def groups(inputs: Rows, alike: float = ALIKE) -> npt.NDArray[np.int64]:
         return np.arange(len(inputs))
     mean = _mean(inputs)
     pairs = _candidates(_words(inputs, mean))
-    close = np.concatenate([_are_alike(inputs, mean, pairs[at : at + _BLOCK], alike) for at in _starts(len(pairs))])
+    step = block_of(inputs)
+    close = np.concatenate(
+        [_are_alike(inputs, mean, pairs[at : at + step], alike) for at in range(0, max(1, len(pairs)), step)]
+    )
     joined = np.concatenate([pairs[close], _equal(inputs)])
     graph = coo_array((np.ones(len(joined)), (joined[:, 0], joined[:, 1])), shape=(len(inputs),) * 2)
     _, group = connected_components(graph, directed=False)
@@ -50,13 +54,15 @@ def groups(inputs: Rows, alike: float = ALIKE) -> npt.NDArray[np.int64]:
     return representative
 
 
-def _starts(count: int) -> range:
-    return range(0, max(1, count), _BLOCK)
+def block_of(inputs: Rows) -> int:
+    """Return how many rows are taken at a time."""
+    return max(1, min(_BLOCK, _NUMBERS // max(1, int(np.prod(inputs.shape[1:])))))
 
 
 def _blocks(inputs: Rows) -> Iterator[npt.NDArray[np.float32]]:
-    for at in _starts(len(inputs)):
-        yield flat(inputs[at : at + _BLOCK])
+    step = block_of(inputs)
+    for at in range(0, max(1, len(inputs)), step):
+        yield flat(inputs[at : at + step])
 
 
 def flat(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -81,7 +87,7 @@ def _mean(inputs: Rows) -> npt.NDArray[np.float32]:
 
 def _words(inputs: Rows, mean: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
     """Return (rows, bands): words that near-duplicates are likely to share."""
-    fold, width = _folding(len(mean)), min(len(mean), _FOLDED)
+    fold, width = folding(len(mean)), min(len(mean), FOLDED)
     drawn = _PUBLIC.derive("directions").normals(width * _BANDS * _BITS)
     directions = drawn.astype(np.float32).reshape(width, _BANDS * _BITS)
     weights = (1 << np.arange(_BITS)).astype(np.uint32)
@@ -93,15 +99,15 @@ def _words(inputs: Rows, mean: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32
     return np.concatenate(parts)
 
 
-def _folding(size: int) -> Any:
+def folding(size: int) -> Any:
     """Return a sparse (size, folded) map that keeps inner products in the mean; None for rows that are short."""
     from scipy.sparse import csr_array
 
-    if size <= _FOLDED:
+    if size <= FOLDED:
         return None
     drawn = _PUBLIC.derive("folding").words32(size)
     signs = np.where(drawn >> np.uint32(31), 1.0, -1.0).astype(np.float32)
-    return csr_array((signs, (np.arange(size), drawn % np.uint32(_FOLDED))), shape=(size, _FOLDED))
+    return csr_array((signs, (np.arange(size), drawn % np.uint32(FOLDED))), shape=(size, FOLDED))
 
 
 def _candidates(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:

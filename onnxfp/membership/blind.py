@@ -14,14 +14,13 @@ import numpy.typing as npt
 
 from onnxfp.domain import Floats, Rows, Symbols
 from onnxfp.keys.keystream import public_numbers
-from onnxfp.membership.alike import flat
+from onnxfp.membership.alike import FOLDED, block_of, flat, folding
 from onnxfp.membership.classifier import classifier
 
 CONFIDENCE = 0.9999
 
 _FOLDS = 5
 _FEATURES = 64
-_BLOCK = 2048
 _PUBLIC = public_numbers("blind baseline")
 
 
@@ -83,15 +82,17 @@ def blind_baseline(inputs: Rows, labels: npt.NDArray[np.int64], rows: npt.NDArra
 
 def _features(inputs: Rows, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """Return (rows, features): public random projections, what they are like overall, and where they come from."""
-    size = int(np.prod(inputs.shape[1:]))
-    drawn = _PUBLIC.derive("features").normals(size * _FEATURES).astype(np.float32)
-    directions = drawn.reshape(size, _FEATURES) / np.float32(np.sqrt(size))
+    size, step = int(np.prod(inputs.shape[1:])), block_of(inputs)
+    fold, width = folding(size), min(size, FOLDED)
+    drawn = _PUBLIC.derive("features").normals(width * _FEATURES).astype(np.float32)
+    directions = drawn.reshape(width, _FEATURES) / np.float32(np.sqrt(size))
     parts = []
-    for at in range(0, len(rows), _BLOCK):
-        chosen = rows[at : at + _BLOCK]
+    for at in range(0, len(rows), step):
+        chosen = rows[at : at + step]
         seen = flat(inputs[chosen])
         overall = [seen.mean(axis=1), seen.std(axis=1), seen.min(axis=1), seen.max(axis=1), (seen == 0).mean(axis=1)]
-        parts.append(np.column_stack([seen @ directions, *overall, chosen / len(inputs)]))
+        folded = seen if fold is None else seen @ fold
+        parts.append(np.column_stack([folded @ directions, *overall, chosen / len(inputs)]))
     return np.concatenate(parts).astype(np.float32)
 
 

@@ -52,6 +52,7 @@ class Views:
     def __getitem__(self, samples: Any, /) -> npt.NDArray[Any]:
         """Return some samples as an array."""
         chosen = np.arange(*samples.indices(len(self))) if isinstance(samples, slice) else np.asarray(samples)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         taken = np.array(self.inputs[self.rows[chosen // self.each]])
         which = chosen % self.each
         for copy in np.unique(which[which > 0]) if self.moved else ():

@@ -47,6 +47,7 @@ from onnxfp.membership.views import Views
 from onnxfp.schemes.interface import Ask, Samples, Scheme, options_of
 
 _MOST_POOLS = 1024
+_SURE = 6.0  # log10 e
 _USUAL, _LARGEST = 5_000, 1_000_000  # positions
 
 
@@ -136,8 +137,9 @@ class Pools(Scheme[PoolsKey]):
         positions, pools, size = key.asked.form
         most = positions * float(np.log10(pools))
         beside = int((key.group != np.arange(len(key.group))).sum())
+        few = " (too little to be sure at 1e-6)" if most < _SURE else ""
         return (
-            f"{positions} positions of {pools} pools of {size} rows; they tell log10 e = {most:.0f} at most",
+            f"{positions} positions of {pools} pools of {size} rows; they tell log10 e = {most:.0f} at most{few}",
             f"{beside} rows stay with near-duplicates of theirs",
         )
 
@@ -154,7 +156,8 @@ class Pools(Scheme[PoolsKey]):
         """One probe: all rows of all pools."""
         key = public.key
         _, pools, size = key.asked.form
-        return (QueryProbe(key.views, pools * size * key.views.each, whole=True),)
+        classes = max(2, int(key.asked.labels.max(initial=0)) + 1)
+        return (QueryProbe(key.views, pools * size * key.views.each, classes=classes, whole=True),)
 
     def knower(self, claim: Claim[PoolsKey]) -> tuple[Answered, ...]:
         """The right label for rows that were trained on, a wrong one for the others."""

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -53,11 +54,18 @@ def read_npz(path: Path, expected: str, most: int | None = None) -> dict[str, np
         UsageError: it is missing or damaged, holds anything but arrays of numbers, or unpacks to too much.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return arrays_of(file, most)
     except UNREADABLE as problem:
         what = str(problem).partition("\n")[0][:200] or type(problem).__name__
         raise UsageError(f"{path}: expected an .npz with {expected}: {what}") from problem
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to be read; one that is none, such as a device or a pipe, is a `ValueError`."""
+    if not S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    return path.open("rb")
 
 
 def arrays_of(file: BinaryIO, most: int | None = None) -> dict[str, npt.NDArray[Any]]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxfp.errors import UsageError
-from onnxfp.workflows.arrays import UNREADABLE, check_arrays, digest_of
+from onnxfp.workflows.arrays import UNREADABLE, check_arrays, digest_of, open_regular
 
 _CLASSES = 1 << 31
 _LOCAL = 30  # bytes of a local header of an archive before the name
@@ -50,7 +50,7 @@ def open_candidates(path: Path) -> Iterator[Candidates]:
     """
     with ExitStack() as files:
         try:
-            arrays = _mapped(files.enter_context(path.open("rb")), files)
+            arrays = _mapped(files.enter_context(open_regular(path)), files)
         except UNREADABLE as problem:
             what = str(problem).partition("\n")[0][:200] or type(problem).__name__
             raise UsageError(f"{path}: expected {_WANTED}: {what}") from problem

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxfp.artifact import open_artifact
 from onnxfp.domain import QueryProbe, Unanswered
 from onnxfp.errors import UsageError
 from onnxfp.keys.recipient import canonical_name
@@ -19,9 +20,10 @@ from onnxfp.membership.reading import alone, pooled
 from onnxfp.suspect.session import open_session
 from onnxfp.workflows.channels import OWNER, DrawnChannel
 from onnxfp.workflows.claims import RegisteredClaim, chosen_claims, claims_about_copies
-from onnxfp.workflows.judge import Progress, registered_references
+from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.judge import Progress, log_look, registered_references
 from onnxfp.workflows.plan_pools import SCHEME, blind_of, called
-from onnxfp.workflows.pool_data import PoolData, PoolsAt, leads, open_pool_data, standard_errors, with_shadows
+from onnxfp.workflows.pool_data import PoolData, PoolsAt, about, leads, open_pool_data, standard_errors, with_shadows
 from onnxfp.workflows.reaching import refuse_ignored
 from onnxfp.workflows.suspects import SEALED
 from onnxfp.workflows.vault import Vault
@@ -35,10 +37,14 @@ class Checking:
     """What is asked of `check_pools`."""
 
     pools: PoolsAt
+    at: str
+    """Now, UTC, ISO 8601."""
     model: Path | None = None
     """A model of the owner's that was trained as the plan says."""
     recipient: str = ""
     """Whose plan; empty for the owner's."""
+    claim: str = ""
+    """First digits of the plan; empty for the latest."""
     alpha: float = 1e-6
 
 
@@ -121,12 +127,13 @@ def check_pools(vault: Vault, request: Checking, progress: Progress) -> Checked:
 def _claim(vault: Vault, request: Checking, data: PoolData) -> RegisteredClaim:
     references = registered_references(vault)
     if not request.recipient:
-        return chosen_claims(references, SEALED, SCHEME, data)[-1]
-    found = [
-        claim
-        for claim in claims_about_copies(references, SEALED, data)
-        if claim.channel.scheme == SCHEME and request.recipient in vault.ledger.recipients(called(claim.channel))
-    ]
+        known = chosen_claims(references, SEALED, SCHEME, data)
+        found = [claim for claim in known if claim.is_called(request.claim)]
+        if not found:
+            raise UsageError(f"no plan is called {request.claim!r}; there are: {', '.join(one.name for one in known)}")
+        return found[-1]
+    plans = [claim for claim in claims_about_copies(references, SEALED, data) if claim.is_called(request.claim)]
+    found = [one for one in plans if request.recipient in vault.ledger.recipients(called(one.channel))]
     if not found:
         raise UsageError("that recipient has no plan over these data; make one with `onnxfp pools plan --to`")
     return found[-1]
@@ -142,12 +149,15 @@ def _across(group: Any, train: Any) -> int:
 def _shown(
     vault: Vault, claim: RegisteredClaim, data: PoolData, request: Checking, progress: Progress
 ) -> tuple[Shown, ...]:
-    """Ask a model of the owner's, and tell by every score how far its members lead."""
+    """Ask a model of the owner's, and tell by every score how far its members lead; a look like any other."""
     (beside,) = with_shadows(vault, [claim], data, progress)
     drawn: DrawnChannel = beside.draw(vault)
     key, word = drawn.public.key, drawn.words([drawn.word_of(request.recipient) or OWNER])[0]
     (probe,) = (probe for probe in drawn.scheme.probes(drawn.public) if isinstance(probe, QueryProbe))
     assert request.model is not None
+    with open_artifact(request.model) as artifact:
+        identity = cached_digest(artifact, vault.root / "digests.json")
+    log_look(vault, identity, request.alpha, request.at, ["check", claim.key, data.settings, *about(data)])
     progress(f"asking {request.model.name}")
     with open_session(request.model) as session:
         answered = session.answer(probe)

@@ -37,8 +37,8 @@ class Planning:
     at: str
     """Now, UTC, ISO 8601."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    recipient: str = ""
-    """Whose training run the plan is for; empty for the owner's."""
+    recipient: str | None = None
+    """Whose training run the plan is for; None for the owner's."""
     beacon: str = ""
     force: bool = False
     shadows: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ def plan_pools(vault: Vault, request: Planning, progress: Progress) -> Planned:
         UsageError: the data or options do not do, the output is refused, or the rows can be told without any model.
         CapacityError: there are too few rows.
     """
-    recipient = canonical_name(request.recipient) if request.recipient else ""
+    recipient = "" if request.recipient is None else canonical_name(request.recipient)
     refuse_inside_vault(request.output)
     check_target(request.output, force=request.force)
     if request.output.exists() and request.data.exists() and request.output.samefile(request.data):

@@ -131,7 +131,7 @@ def _with_shadows(vault: Vault, claim: RegisteredClaim, data: PoolData, progress
     members = np.asarray([shadow.member for shadow in data.shadows]).reshape(len(answers), data.rows)
     handed = {**claim.handed, "shadows": _stacked(answers, len(probe.inputs)), "members": members}
     beside = replace(claim, handed=handed)
-    _refuse_planned(beside.draw(vault), vault.ledger.recipients(), data.shadows)
+    _refuse_planned(claim.name, beside.draw(vault), vault.ledger.recipients(), data.shadows)
     late = sum(shadow.digest not in drawn.public.key.committed for shadow in data.shadows)
     return replace(beside, trusts=_TRUST.format(late=late)) if late else beside
 
@@ -142,7 +142,7 @@ def with_trust(verdict: Verdict, claims: Sequence[RegisteredClaim]) -> Verdict:
     return replace(verdict, null=f"{verdict.null} {trusts}") if trusts else verdict
 
 
-def _refuse_planned(drawn: DrawnChannel, recipients: Sequence[str], shadows: Sequence[Shadowing]) -> None:
+def _refuse_planned(name: str, drawn: DrawnChannel, recipients: Sequence[str], shadows: Sequence[Shadowing]) -> None:
     """Refuse shadow models that know the plan: a suspect's score beside them would tell of their training, not its own.
 
     A model that was trained on what the plan holds back makes those rows easy, so that an innocent suspect looks as if
@@ -163,8 +163,9 @@ def _refuse_planned(drawn: DrawnChannel, recipients: Sequence[str], shadows: Seq
         standing = pooled(score, asked.form)
         if any(abs(standard_errors(leads(standing, word))) > most for word in words):
             raise UsageError(
-                f"{who} knows which rows the plan trains on or holds back, and would decide in the suspect's place; "
-                "give models that were trained without the plan: on other data, or on a random half of these"
+                f"{who} knows which rows {name} trains on or holds back, and would decide in the suspect's place; "
+                "give models that were trained without that plan: on other data, or on a random half of these; or name "
+                "another plan with --claim"
             )
 
 
@@ -208,11 +209,11 @@ def refuse_missing(data: PoolData | None, claims: Sequence[str]) -> None:
 def _answers(path: Path, probe: QueryProbe) -> Floats:
     with open_session(path) as session:
         match session.answer(probe):
-            case Answered(values) if values.ndim == 2:
+            case Answered(values) if values.ndim == 2 and np.isfinite(values).any():
                 return values
             case Unanswered(reason):
                 raise UsageError(f"shadow model {path}: {reason}; give models of the same inputs")
-    raise UsageError(f"shadow model {path} returns labels without scores; give models that return scores")
+    raise UsageError(f"shadow model {path} returns labels without scores, or nothing for these rows; give models that return scores")
 
 
 def _stacked(answers: Sequence[Floats], samples: int) -> npt.NDArray[np.float32]:

@@ -15,6 +15,7 @@ from onnxfp.artifact import open_artifact
 from onnxfp.errors import UsageError
 from onnxfp.workflows.arrays import read_npz
 from onnxfp.workflows.digests import cached_digest
+from onnxfp.workflows.suspects import draws
 from onnxfp.workflows.vault import Vault
 
 ROWS = "train_rows"
@@ -42,7 +43,8 @@ def shadow_models(vault: Vault, given: Sequence[str], count: int) -> tuple[Shado
         UsageError: the rows are not of these data.
         ArtifactError: one is no model.
     """
-    return tuple(_shadow_model(vault, text, count) for text in given)
+    found = (_shadow_model(vault, text, count) for text in given)
+    return tuple(sorted(found, key=lambda shadow: shadow.digest))
 
 
 def _shadow_model(vault: Vault, text: str, count: int) -> Shadowing:
@@ -51,7 +53,11 @@ def _shadow_model(vault: Vault, text: str, count: int) -> Shadowing:
     path, member = Path(name), np.zeros(count, dtype=bool)
     if rows:
         member[_rows(Path(rows), count)] = True
+    if member.all():
+        raise UsageError(f"shadow model {path} was trained on all rows: there is nothing to compare with")
     with open_artifact(path) as artifact:
+        if any(map(draws, artifact.graph.nodes)):
+            raise UsageError(f"shadow model {path} draws random numbers, and would answer otherwise at every look")
         weights = cached_digest(artifact, vault.root / "digests.json")
     with path.open("rb") as file:  # the same weights in another graph are another model
         digest = sha256(f"{weights} {file_digest(file, sha256).hexdigest()}".encode()).hexdigest()

@@ -104,7 +104,7 @@ class ExaminedFile:
     @property
     def repeats(self) -> str | None:
         """Nothing to tell apart, unless its graph draws random numbers or another device is asked for."""
-        if any(map(_draws, self.artifact.graph.nodes)):
+        if any(map(draws, self.artifact.graph.nodes)):
             return None
         return "" if self.device.name == "auto" else self.device.name
 
@@ -219,7 +219,7 @@ def open_beside_reference(
     return OpenedWeights(suspect, original, tensors)
 
 
-def _draws(node: NodeRecord) -> bool:
+def draws(node: NodeRecord) -> bool:
     """Return whether a node may draw random numbers; dropout does when it is told that it is training."""
     return node.op_type in _RANDOM or (node.op_type == "Dropout" and len(node.inputs) > 2)
 

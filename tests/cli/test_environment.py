@@ -36,7 +36,7 @@ TWINS = {
     "FORMAT",
     "pools": "",
     "pools plan": "DATA POSITIONS POOLS SIZE ALIKE SHADOW TO BEACON OUTPUT FORCE FORMAT",
-    "pools check": "DATA MODEL SHADOW AUGMENT TO ALPHA FORMAT",
+    "pools check": "DATA MODEL SHADOW AUGMENT TO CLAIM ALPHA FORMAT",
     "pools power": "EFFECT POOLS SIZE POWER ALPHA FORMAT",
     "ledger": "",
     "ledger verify": "HEAD FORMAT",

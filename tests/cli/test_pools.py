@@ -364,11 +364,11 @@ def test_a_shadow_that_knows_the_plan_is_refused_since_it_would_accuse_anybody(p
         line = planned.run.refused(
             "verify", planned.copy("stranger"), "--claim", "pools", "--data", data(planned), *shadow(planned, *how)
         )
-        assert "knows which rows the plan trains on" in line
+        assert "trains on or holds back, and would decide" in line
     theirs = numbers(planned.folder / "acme.npz", "held_rows")
     fitted(planned, "against", theirs, seed=9)
     words = ("trace", planned.copy("stranger"), "--data", data(planned), *shadow(planned, "against"))
-    assert "knows which rows the plan trains on" in planned.run.refused(*words)
+    assert "trains on or holds back, and would decide" in planned.run.refused(*words)
     assert (
         pools(planned, "stranger", *shadow(planned, "against"), status=3)["log10_e"] < 1
     )  # the owner's plan is another
@@ -785,3 +785,65 @@ def test_data_may_come_through_the_environment(planned):
         given = tuple(str(planned.copy(name)) for name in ("shadow", "stranger"))
         with open_pool_data(vault, PoolsAt(data(planned), given)) as there:
             assert shadows == there.settings["shadows"]
+
+
+# --- what a fresh reader found ----------------------------------------------------------------------------------------
+
+
+def test_a_check_of_a_model_is_a_look_like_any_other(planned):
+    before = len(rows(planned, "look"))
+    check = ("pools", "check", "--data", data(planned), "--model", planned.copy("stranger"))
+    for augment in ("0", "1", "1"):
+        planned.run(*check, "--augment", augment)
+    assert len(rows(planned, "look")) == before + 3  # and two settings
+    verdict = json.loads(
+        planned.run("verify", planned.copy("stranger"), "--data", data(planned), "--format", "json", status=3).out
+    )
+    assert verdict["alpha"] == 1e-6 / 4
+
+
+def test_a_shadow_model_that_draws_random_numbers_is_refused(planned):
+    model = onnx.load(planned.copy("shadow"))
+    output = model.graph.output[0].name
+    model.graph.node.append(onnx.helper.make_node("RandomNormalLike", [output], ["noise"]))
+    model.graph.node.append(onnx.helper.make_node("Add", [output, "noise"], ["noisy"]))
+    model.graph.output[0].name = "noisy"
+    onnx.save(model, planned.folder / "random.onnx")
+    words = ("verify", planned.copy("stranger"), "--data", data(planned), "--shadow", planned.folder / "random.onnx")
+    assert "draws random numbers" in planned.run.refused(*words)
+
+
+@pytest.mark.parametrize("how", ["--data", "--shadow"])
+def test_what_is_no_regular_file_is_never_read(planned, how):
+    os.mkfifo(planned.folder / "pipe.npz")
+    given = planned.folder / "pipe.npz"
+    more = (
+        ("--data", given)
+        if how == "--data"
+        else ("--data", data(planned), "--shadow", f"{planned.copy('shadow')},{given}")
+    )
+    assert "no regular file" in planned.run.refused("verify", planned.copy("stranger"), *more)
+
+
+def test_the_order_of_shadow_models_changes_nothing(planned):
+    both = [planned.copy("shadow"), planned.copy("stranger")]
+    words = ("verify", planned.copy("plan"), "--data", data(planned), "--format", "json")
+    told_ = [
+        json.loads(planned.run(*words, "--shadow", one, "--shadow", other).out) for one, other in (both, reversed(both))
+    ]
+    assert told_[0]["alpha"] == told_[1]["alpha"]
+    assert told_[0]["log10_e"] == told_[1]["log10_e"]
+
+
+def test_an_empty_name_is_nobodys_plan(planned):
+    line = planned.run.refused("pools", "plan", "--data", data(planned), "--to", "", "-o", planned.folder / "x.npz")
+    assert "recipient" in line or "name" in line
+
+
+def test_a_plan_is_checked_by_its_digits(planned):
+    first = json.loads(planned.run("pools", "check", "--data", data(planned), "--format", "json").out)["claim"]
+    planned.run("pools", "plan", "--data", data(planned), "--pairs", "40", "-o", planned.folder / "small.npz")
+    words = ("pools", "check", "--data", data(planned), "--format", "json")
+    assert json.loads(planned.run(*words).out)["positions"] == 40
+    assert json.loads(planned.run(*words, "--claim", first.split()[1]).out)["claim"] == first
+    assert "no plan is called" in planned.run.refused(*words, "--claim", "zz")

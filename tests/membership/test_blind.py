@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -168,3 +170,14 @@ def test_the_interval_is_that_of_clopper_and_pearson():
 def test_the_same_data_and_word_give_the_same_answer():
     rows, word = drawn()
     assert blind_baseline(data(), LABELS, rows, word) == blind_baseline(data(), LABELS, rows, word)
+
+
+def test_long_rows_are_planned_in_memory_that_they_justify():
+    """Rows of four million numbers: no table has a column for each of them times the features."""
+    inputs = np.zeros((4, 4_000_000), dtype=np.uint8)
+    inputs[np.arange(4), np.arange(4)] = 255
+    tracemalloc.start()
+    blind_baseline(inputs, np.zeros(4, dtype=np.int64), np.arange(4).reshape(2, 2, 1), np.zeros(2, dtype=np.uint8))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 64 * inputs.nbytes

@@ -115,7 +115,7 @@ def test_a_plan_that_can_be_told_without_a_model_proves_nothing(told_blindly, tm
         assert registered_references(vault) == ()
         assert len(unborne(vault, ())) == 1  # it was drawn, and keeps its share
         register_told(vault, data, beacon)  # as a claimant might who does not care
-        checked = check_pools(vault, Checking(PoolsAt(data), model), quiet)
+        checked = check_pools(vault, Checking(PoolsAt(data), AT, model), quiet)
         assert not checked.passed
         assert checked.auc_low > 0.5
         assert checked.shown == ()
@@ -208,7 +208,7 @@ def test_rows_that_are_said_to_be_trained_on_know_the_plan_too(vault, planned):
     for name in ("train_rows", "held_rows"):
         rows = numbers(planned.folder / "plan.npz", name)
         np.savez(planned.folder / "said.npz", train_rows=rows)
-        with pytest.raises(UsageError, match="knows which rows the plan trains on or holds back"):
+        with pytest.raises(UsageError, match=r"knows which rows pools .* trains on or holds back"):
             beside(vault, planned, f"{shadow},{planned.folder / 'said.npz'}")
     beside(vault, planned, f"{shadow},{planned.folder / 'acme.npz'}")  # another plan than the owner's
 
