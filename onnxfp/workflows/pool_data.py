@@ -213,7 +213,9 @@ def _answers(path: Path, probe: QueryProbe) -> Floats:
                 return values
             case Unanswered(reason):
                 raise UsageError(f"shadow model {path}: {reason}; give models of the same inputs")
-    raise UsageError(f"shadow model {path} returns labels without scores, or nothing for these rows; give models that return scores")
+    raise UsageError(
+        f"shadow model {path} returns labels without scores, or nothing for these rows; give models that return scores"
+    )
 
 
 def _stacked(answers: Sequence[Floats], samples: int) -> npt.NDArray[np.float32]:
