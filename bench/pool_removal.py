@@ -154,7 +154,7 @@ def table(*, whole: bool) -> str:
             runs = [measure(one, name) for one in chosen if whole or is_kept(_title(one, name))]
             if runs:
                 rows.append((CALLED[task], name, *_cells(runs)))
-    told = f"log10 e over {PAIRS:,} pairs unless said otherwise, all scores together; {NEEDED:.0f} is needed at alpha = 1e-6."
+    told = f"log10 e over {PAIRS:,} pairs or as said, all scores together; {NEEDED:.0f} is needed at alpha = 1e-6."
     return markdown(header, rows) + "\n\n" + told
 
 
