@@ -107,10 +107,10 @@ def digest_of(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     """Return what identifies arrays with their names, whatever their order: SHA-256, hexadecimal."""
     total = hashlib.sha256()
     for name in sorted(arrays):
-        array = arrays[name]
+        array = np.atleast_1d(arrays[name])
         total.update(repr((name, array.dtype.str, array.shape)).encode())
-        for at in range(0, max(1, len(array) if array.ndim else 1), _ROWS):
-            total.update((array[at : at + _ROWS] if array.ndim else array).tobytes())
+        for at in range(0, max(1, len(array)), _ROWS):
+            total.update(array[at : at + _ROWS].tobytes())
     return total.hexdigest()
 
 
