@@ -12,7 +12,8 @@ however the data were chosen, and whoever else has them.
 Departs: the paper gives no level of its decision. Here pools are exchangeable by construction, and the draw is
 committed to beforehand.
 Limits: it proves training on these rows, and so by whoever had them and the plan; it fades with regularisation, early
-stopping, differential privacy and distillation. Shadow models must be the owner's own.
+stopping, differential privacy and distillation. A shadow model that was not committed to with the plan is taken on
+trust: one that knows the plan would decide in the suspect's place.
 """
 
 from __future__ import annotations
